@@ -1,0 +1,137 @@
+/**
+ * Every event: the vocabulary of `tenant.events` on one page. Ids are keyed digests, sums are micro-dollars, there is no text of a person.
+ * A window key is a UTC day `2026-11-24`, a month `2026-11` or `total`.
+ * To add an event, add it here: the compiler names what `evolve` and `outputs` still lack. Fields added later need a default.
+ */
+import { type Infer, as, boolean, int, list, long, nullable, oneOf, record, string } from './avro.ts';
+import type { ConversationId, MicroUsd, Offset, PersonId, RequestId, TenantId } from './ids.ts';
+import { POLICY_RECORD } from './policy.ts';
+
+const tenant = as<TenantId>(string);
+const request = as<RequestId>(string);
+const conversation = as<ConversationId>(string);
+const person = as<PersonId>(string);
+const money = as<MicroUsd>(long);
+const offset = as<Offset>(long);
+
+export const WINDOWS = ['day', 'month', 'total'] as const;
+export type Window = (typeof WINDOWS)[number];
+export const OUTCOMES = ['answered', 'handed_off', 'refused'] as const;
+export type Outcome = (typeof OUTCOMES)[number];
+/** Why a request ended as it did. */
+export const REASONS = [
+  'answered',
+  'customer_request',
+  'missing_knowledge',
+  'policy',
+  'tool_failure',
+  'budget',
+  'overload',
+  'low_confidence',
+  'abuse',
+  'deadline',
+] as const;
+export type Reason = (typeof REASONS)[number];
+/** The rungs of the degradation ladder below the full answer. */
+export const MODES = ['cheaper_model', 'cached', 'passages'] as const;
+export type Mode = (typeof MODES)[number];
+/** read and idempotent steps may run again; an unsafe one never does. */
+export const STEP_KINDS = ['read', 'idempotent', 'unsafe'] as const;
+export type StepKind = (typeof STEP_KINDS)[number];
+
+const source = oneOf('request_source', ['http', 'kafka']);
+const command = { tenant, command: string, by: string };
+const ofRequest = { tenant, request, conversation };
+const windowKeys = { day: string, month: string };
+const degraded = nullable(record('degradation', { mode: oneOf('degradation_mode', MODES), reason: oneOf('degradation_reason', REASONS) }));
+
+export const EVENTS = {
+  /** The first record of each transaction: how many events follow it, and which inputs they decided. */
+  batch: record('batch', {
+    number: long,
+    events: int,
+    inputs: list(record('batch_input', { topic: string, next: offset })),
+    time: long,
+    version: int,
+    partitions: int,
+  }),
+  tenant_created: record('tenant_created', { ...command, policy: POLICY_RECORD }),
+  policy_set: record('policy_set', { ...command, version: long, policy: POLICY_RECORD }),
+  tenant_suspended: record('tenant_suspended', command),
+  tenant_resumed: record('tenant_resumed', command),
+  budget_granted: record('budget_granted', { ...command, window: oneOf('budget_window', WINDOWS), key: string, amount: money }),
+  outside_cost_recorded: record('outside_cost_recorded', { ...command, ...windowKeys, amount: money }),
+  command_refused: record('command_refused', { ...command, code: string, field: nullable(string) }),
+  request_queued: record('request_queued', {
+    ...ofRequest,
+    person,
+    bodyDigest: string,
+    source,
+    arrival: long,
+    deadline: long,
+    estimate: money,
+  }),
+  /** Refused at the door: no row is kept, so the same id may try again. */
+  request_refused: record('request_refused', {
+    ...ofRequest,
+    person,
+    source,
+    code: string,
+    limit: long,
+    observed: long,
+    retryAfterMs: nullable(long),
+  }),
+  request_conflicted: record('request_conflicted', { ...ofRequest, bodyDigest: string }),
+  /** Placed at dispatch: from here on the request runs. `mode` is the rung it starts on. */
+  hold_placed: record('hold_placed', { ...ofRequest, ...windowKeys, amount: money, degraded }),
+  step_started: record('step_started', {
+    ...ofRequest,
+    step: string,
+    attempt: int,
+    kind: oneOf('step_kind', STEP_KINDS),
+    worstCase: money,
+  }),
+  cost_recorded: record('cost_recorded', {
+    ...ofRequest,
+    ...windowKeys,
+    step: string,
+    attempt: int,
+    amount: money,
+    inputTokens: long,
+    outputTokens: long,
+    model: string,
+    presumed: boolean,
+  }),
+  step_finished: record('step_finished', { ...ofRequest, step: string, attempt: int, digest: string }),
+  /** The step may not start: what is left of the hold is too little, or it must not run a second time. */
+  step_refused: record('step_refused', { ...ofRequest, step: string, code: string }),
+  hold_settled: record('hold_settled', { ...ofRequest, ...windowKeys, held: money, settled: money }),
+  request_finished: record('request_finished', {
+    ...ofRequest,
+    outcome: oneOf('request_outcome', OUTCOMES),
+    reason: oneOf('request_reason', REASONS),
+    degraded,
+    cost: money,
+    queuedMs: long,
+    ranMs: long,
+    ran: boolean,
+    citations: int,
+  }),
+  request_forgotten: record('request_forgotten', { tenant, request }),
+  alert_raised: record('alert_raised', {
+    tenant,
+    alert: oneOf('alert_kind', ['budget_soft', 'budget_hard']),
+    window: oneOf('alert_window', WINDOWS),
+    key: string,
+    spent: money,
+    limit: money,
+  }),
+} as const;
+
+type EventShapes = typeof EVENTS;
+type Tagged = { readonly [K in keyof EventShapes]: { readonly type: K } & Infer<EventShapes[K]> };
+export type Batch = Tagged['batch'];
+export type EventType = Exclude<keyof EventShapes, 'batch'>;
+/** Every event of a tenant. */
+export type Event = Tagged[EventType];
+export type EventOf<K extends EventType> = Tagged[K];

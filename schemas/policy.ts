@@ -1,0 +1,86 @@
+/** A tenant's policy: each field with its bounds, its default, and who may set it. Docs, validation and the Avro record follow. */
+import { type Infer, type Shape, list, long, record, string, withDefault } from './avro.ts';
+import { EvenkeelError } from './errors.ts';
+
+export type Setter = 'operator' | 'tenant_admin';
+type NumberField = { readonly by: Setter; readonly min: number; readonly max: number; readonly fallback: number; readonly unit: string };
+
+const DAY_MS = 86_400_000;
+
+/** Numbers. A tenant admin may set its own fields within the bounds; prices, ceilings, weight and retention are the operator's. */
+export const POLICY = {
+  requestsPerSecond: { by: 'operator', min: 1, max: 10_000, fallback: 20, unit: 'requests/s' },
+  burst: { by: 'operator', min: 1, max: 100_000, fallback: 40, unit: 'requests' },
+  maxInFlight: { by: 'operator', min: 1, max: 10_000, fallback: 8, unit: 'requests' },
+  maxQueued: { by: 'operator', min: 1, max: 5_000_000, fallback: 1_000, unit: 'requests' },
+  maxQueuedPerConversation: { by: 'operator', min: 1, max: 1_000, fallback: 50, unit: 'requests' },
+  weight: { by: 'operator', min: 1, max: 1_000, fallback: 100, unit: 'hundredths' },
+  budgetDay: { by: 'operator', min: 0, max: 1e15, fallback: 5_000_000, unit: 'micro-dollars' },
+  budgetMonth: { by: 'operator', min: 0, max: 1e15, fallback: 100_000_000, unit: 'micro-dollars' },
+  budgetTotal: { by: 'operator', min: 0, max: 1e15, fallback: 1_000_000_000_000, unit: 'micro-dollars' },
+  softPercent: { by: 'tenant_admin', min: 1, max: 100, fallback: 80, unit: 'percent of a budget' },
+  requestCeiling: { by: 'operator', min: 1, max: 1e12, fallback: 20_000, unit: 'micro-dollars a request' },
+  maxSteps: { by: 'operator', min: 1, max: 1_000, fallback: 8, unit: 'steps a request' },
+  deadlineMs: { by: 'tenant_admin', min: 100, max: DAY_MS, fallback: 60_000, unit: 'ms' },
+  rememberMs: { by: 'operator', min: 60_000, max: 30 * DAY_MS, fallback: DAY_MS, unit: 'ms' },
+} as const satisfies Record<string, NumberField>;
+
+type NumberName = keyof typeof POLICY;
+
+/** A public key that signs a tenant's own records; two may overlap during a rotation. */
+const PRODUCER_KEY = record('producer_key', { kid: string, publicKey: string });
+const MAX_PRODUCER_KEYS = 8;
+
+const numbers = Object.fromEntries(
+  Object.entries(POLICY).map(([name, field]) => [name, withDefault(long, field.fallback)]),
+) as { readonly [K in NumberName]: Shape<number> };
+
+export const POLICY_RECORD = record('tenant_policy', {
+  ...numbers,
+  producerKeys: withDefault(list(PRODUCER_KEY), []),
+});
+export type Policy = Infer<typeof POLICY_RECORD>;
+
+export const DEFAULT_POLICY: Policy = {
+  ...(Object.fromEntries(Object.entries(POLICY).map(([name, field]) => [name, field.fallback])) as Record<NumberName, number>),
+  producerKeys: [],
+};
+
+function invalid(path: string, why: string): EvenkeelError {
+  return new EvenkeelError('policy_invalid', `policy.${path}: ${why}`);
+}
+
+function parseNumber(name: NumberName, value: unknown, by: Setter): number {
+  const field: NumberField = POLICY[name];
+  if (by !== 'operator' && field.by === 'operator') throw invalid(name, 'only the operator sets it');
+  if (!Number.isSafeInteger(value)) throw invalid(name, `an integer of ${field.unit}`);
+  const number = value as number;
+  if (number < field.min || number > field.max) throw invalid(name, `${field.min} to ${field.max} ${field.unit}, not ${number}`);
+  return number;
+}
+
+function parseKeys(value: unknown): Policy['producerKeys'] {
+  if (!Array.isArray(value) || value.length > MAX_PRODUCER_KEYS) throw invalid('producerKeys', `a list of at most ${MAX_PRODUCER_KEYS} keys`);
+  return value.map((key: unknown, at) => {
+    const { kid, publicKey } = (key ?? {}) as { kid?: unknown; publicKey?: unknown };
+    if (typeof kid !== 'string' || !/^[\w.-]{1,64}$/.test(kid)) throw invalid(`producerKeys[${at}].kid`, '1 to 64 of letters, digits, ._-');
+    if (typeof publicKey !== 'string' || !/^[A-Za-z0-9_-]{43}$/.test(publicKey))
+      throw invalid(`producerKeys[${at}].publicKey`, 'an Ed25519 public key, 32 bytes in base64url');
+    return { kid, publicKey };
+  });
+}
+
+/**
+ * Lays `changes` over `current`.
+ * @throws EvenkeelError `policy_invalid` with the field's path when a field is unknown, out of bounds or not this setter's
+ */
+export function applyPolicy(current: Policy, changes: unknown, by: Setter): Policy {
+  if (typeof changes !== 'object' || changes === null || Array.isArray(changes)) throw invalid('', 'an object of fields');
+  const next: Record<string, unknown> = { ...current };
+  for (const [name, value] of Object.entries(changes)) {
+    if (name === 'producerKeys') next[name] = parseKeys(value);
+    else if (Object.hasOwn(POLICY, name)) next[name] = parseNumber(name as NumberName, value, by);
+    else throw invalid(name, `unknown field; there are ${[...Object.keys(POLICY), 'producerKeys'].join(', ')}`);
+  }
+  return next as Policy;
+}

@@ -1,0 +1,34 @@
+/**
+ * The signature of a record on `support.requests`: over the topic, the key and the exact bytes of the value, so that tenant, person,
+ * request id, role, conversation, deadline and body are all covered, and no canonical form is needed.
+ * Header `ek-kid` names the key, header `ek-sig` is the raw signature. The gateway signs with the platform's key (kid `platform`,
+ * HMAC-SHA256), a tenant's own producer with Ed25519 (RFC 8032) under a public key in the tenant's policy.
+ */
+import { createHmac, createPublicKey, type KeyObject, sign, timingSafeEqual, verify } from 'node:crypto';
+
+export const KID_HEADER = 'ek-kid';
+export const SIGNATURE_HEADER = 'ek-sig';
+export const PLATFORM_KID = 'platform';
+
+function signed(topic: string, key: string, value: Uint8Array): Uint8Array {
+  return Buffer.concat([Buffer.from(`evenkeel-request-v1\n${topic}\n${key}\n`), value]);
+}
+
+export function signPlatform(secret: Uint8Array, topic: string, key: string, value: Uint8Array): Uint8Array {
+  return createHmac('sha256', secret).update(signed(topic, key, value)).digest();
+}
+
+export function verifyPlatform(secret: Uint8Array, topic: string, key: string, value: Uint8Array, signature: Uint8Array): boolean {
+  return signature.byteLength === 32 && timingSafeEqual(signPlatform(secret, topic, key, value), signature);
+}
+
+export function signProducer(privateKey: KeyObject, topic: string, key: string, value: Uint8Array): Uint8Array {
+  return sign(null, signed(topic, key, value), privateKey);
+}
+
+/** `publicKey`: 32 bytes in base64url, as in the policy's `producerKeys`. */
+export function verifyProducer(publicKey: string, topic: string, key: string, value: Uint8Array, signature: Uint8Array): boolean {
+  if (signature.byteLength !== 64) return false;
+  const imported = createPublicKey({ key: { kty: 'OKP', crv: 'Ed25519', x: publicKey }, format: 'jwk' });
+  return verify(null, signed(topic, key, value), imported, signature);
+}

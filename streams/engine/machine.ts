@@ -1,0 +1,66 @@
+/**
+ * What the engine asks of a domain: types only. Everything here is pure and synchronous.
+ * item: what waits and runs (a conversation); mark: what is remembered (a request id). A decision sees one account,
+ * at most one item and one mark: it cannot see two tenants.
+ */
+import type { Batch } from '#schemas/events.ts';
+import type { Instant, MicroUsd, TenantId } from '#schemas/ids.ts';
+
+export type ItemId = string;
+export type MarkId = string;
+export type Row = { readonly tenant: TenantId; readonly item?: ItemId | undefined; readonly mark?: MarkId | undefined };
+export type State<A, R, K> = { readonly account: A; readonly item: R | undefined; readonly mark: K | undefined };
+
+export type Ready = { readonly cost: MicroUsd; readonly weight: number };
+export type Blocked = { readonly limit: string; readonly until: Instant | undefined };
+export const isBlocked = (head: Ready | Blocked): head is Blocked => 'limit' in head;
+
+/** queue: order of arrival, only while ready to run the next turn; due: when to wake; words: marks whose words are still wanted. */
+export type Keys = { readonly queue?: number | undefined; readonly due?: Instant | undefined; readonly words?: readonly MarkId[] | undefined };
+/** What should be running now; known by its key after a re-open. */
+export type Work = { readonly key: string; readonly cost: MicroUsd; readonly weight: number };
+
+/** A record for a topic. `words`: this output is also kept beside the state until its item no longer wants it. */
+export type Output = {
+  readonly topic: string;
+  readonly partition?: number;
+  readonly key: string;
+  readonly value: Uint8Array | null;
+  readonly headers?: Readonly<Record<string, Uint8Array | string>>;
+  readonly words?: { readonly tenant: TenantId; readonly item: ItemId; readonly mark: MarkId; readonly step: string };
+};
+
+/** Canonical bytes: equal values have equal bytes, so that a refold can be compared byte for byte (invariants 3 and 5). */
+export interface RowCodec<T> {
+  encode(value: T): Uint8Array;
+  decode(bytes: Uint8Array): T;
+}
+
+export interface Machine<A, R, K, I extends Row, E, X extends Work> {
+  /** A change of the fold or of its keys raises it, and invalidates snapshots and local stores. */
+  readonly version: number;
+  readonly rows: { readonly account: RowCodec<A>; readonly item: RowCodec<R>; readonly mark: RowCodec<K> };
+  /** The history's bytes on the wire. */
+  readonly history: RowCodec<E | Batch>;
+  /** Reads a words record back at recovery: whose it is, and its sealed bytes. */
+  wordsOf(value: Uint8Array): { readonly words: NonNullable<Output['words']>; readonly bytes: Uint8Array };
+  isBatch(entry: E | Batch): entry is Batch;
+  initial(tenant: TenantId): A;
+  rowOf(event: E): Row;
+  /** @throws nothing on purpose: a throw makes a dead letter of the input */
+  decide(state: State<A, R, K>, input: I, now: Instant): readonly E[];
+  /** `at` is the time of the batch, the `now` of the decision. The rows are those the event names. */
+  evolve(state: State<A, R, K>, event: E, at: Instant): State<A, R, K>;
+  /** Words come sealed with the input, and only for the request that the event names. */
+  outputs(after: State<A, R, K>, event: E, input: I): readonly Output[];
+  itemKeys(item: R): Keys;
+  markKeys(mark: K): Keys;
+  /** Start and resume are one path. */
+  effect(item: R): X | undefined;
+  /** `decide(dispatch)` asks the same function. */
+  ready(account: A, item: R, now: Instant): Ready | Blocked;
+  /** What an event adds to its tenant's share in the fair queue; a correction may be negative. */
+  charge(event: E): { readonly amount: MicroUsd; readonly weight: number } | undefined;
+  dispatch(row: Row): I;
+  wake(row: Row): I;
+}

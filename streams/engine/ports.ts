@@ -1,0 +1,79 @@
+/** What the engine needs from outside. Each port has a real part and a fake for simulation; both pass test/contract. */
+import type { Instant, Offset } from '#schemas/ids.ts';
+import type { Output, Row, Work } from './machine.ts';
+
+export type Rec = {
+  readonly offset: Offset;
+  readonly key: string | undefined;
+  readonly value: Uint8Array | null;
+  /** The broker's append time, ms. */
+  readonly timestamp: Instant;
+  readonly headers: Readonly<Record<string, Uint8Array>>;
+};
+/** Next offset to read, by topic (all of one partition). */
+export type Offsets = Readonly<Record<string, Offset>>;
+/** Next offsets of the two logs that a store reflects, and the broker's time of the newest append. */
+export type Positions = { readonly history: Offset; readonly words: Offset };
+export type Committed = Positions & { readonly time: Instant };
+
+export interface Log {
+  /** Fences the old owner: after it returns nothing of an old owner can enter the log (invariant 6). */
+  open(partition: number): Promise<PartitionLog>;
+  /** Is the partition still ours, by a heartbeat in the current generation? Asked before any re-open: a zombie must not fence. */
+  owned(partition: number): Promise<boolean>;
+  /** Committed records from `from` on, for ever, until `signal` aborts; fences nobody. An empty batch says: the end as of now was reached. */
+  follow(topic: string, partition: number, from: Offset, signal: AbortSignal): AsyncIterable<Batch>;
+}
+/** `next`: the position after these records, markers included. `end`: the end of the log known when they were read. */
+export type Batch = { readonly records: readonly Rec[]; readonly next: Offset; readonly end: Offset };
+
+export interface PartitionLog {
+  /** Committed records to the end, which opening has fixed. `from` may lie before the log's start: it begins there. */
+  read(topic: string, from: Offset): AsyncIterable<Batch>;
+  /** One transaction: the records in order (the history's first), and the inputs' offsets. Dead after a throw. */
+  commit(records: readonly Output[], inputs: Offsets): Promise<Committed>;
+  close(): Promise<void>;
+}
+
+export const TABLES = { account: 'a', item: 'i', mark: 'm', words: 'w', queue: 'q', due: 'd', running: 'r' } as const;
+export type Table = keyof typeof TABLES;
+export type Write = { readonly table: Table; readonly key: string; readonly value: Uint8Array | undefined };
+export type Meta = {
+  readonly positions: Positions;
+  /** Number of the last batch folded; 0 before the first. */
+  readonly batch: number;
+  readonly time: Instant;
+  readonly inputs: Offsets;
+  readonly version: number;
+  readonly partitions: number;
+};
+
+export interface View {
+  get(table: Table, key: string): Uint8Array | undefined;
+  /** Entries with `from` <= key < `to` (undefined: the table's end), in byte order of UTF-8 keys, at most `limit`. */
+  scan(table: Table, from: string, limit: number, to?: string): readonly (readonly [string, Uint8Array])[];
+}
+export interface Store extends View {
+  /** undefined: a new, empty store. */
+  readonly meta: Meta | undefined;
+  /** One WriteBatch: all of it or nothing survives a crash. A write without a value deletes. */
+  write(batch: readonly Write[], meta: Meta): void;
+  /** One consistent view, for snapshots and verify. */
+  frozen(): View & { close(): void };
+  close(): void;
+}
+export interface Stores {
+  open(partition: number): Store;
+  /** Throws a partition's store away, closed before: its log is the truth. */
+  destroy(partition: number): void;
+}
+
+/** Starts what should run. Its results come back as inputs. */
+export interface Effects<X extends Work> {
+  start(work: X, row: Row): { readonly key: string; abort(): void };
+}
+/** monotonic: ms, never goes back. after: returns its own cancellation; longer than 24.8 days is clamped. */
+export interface Clock {
+  monotonic(): number;
+  after(ms: number, run: () => void): () => void;
+}
