@@ -11,14 +11,14 @@ export type MarkId = string;
 export type Row = { readonly tenant: TenantId; readonly item?: ItemId | undefined; readonly mark?: MarkId | undefined };
 export type State<A, R, K> = { readonly account: A; readonly item: R | undefined; readonly mark: K | undefined };
 
-export type Ready = { readonly cost: MicroUsd; readonly weight: number };
+export type Ready = { readonly cost: MicroUsd };
 export type Blocked = { readonly limit: string; readonly until: Instant | undefined };
 export const isBlocked = (head: Ready | Blocked): head is Blocked => 'limit' in head;
 
 /** queue: order of arrival, only while ready to run the next turn; due: when to wake; words: marks whose words are still wanted. */
 export type Keys = { readonly queue?: number | undefined; readonly due?: Instant | undefined; readonly words?: readonly MarkId[] | undefined };
 /** What should be running now; known by its key after a re-open. */
-export type Work = { readonly key: string; readonly cost: MicroUsd; readonly weight: number };
+export type Work = { readonly key: string; readonly cost: MicroUsd };
 
 /** A record for a topic. `words`: this output is also kept beside the state until its item no longer wants it. */
 export type Output = {
@@ -42,8 +42,8 @@ export interface Machine<A, R, K, I extends Row, E, X extends Work> {
   readonly rows: { readonly account: RowCodec<A>; readonly item: RowCodec<R>; readonly mark: RowCodec<K> };
   /** The history's bytes on the wire. */
   readonly history: RowCodec<E | Batch>;
-  /** Reads a words record back at recovery: whose it is, and its sealed bytes. */
-  wordsOf(value: Uint8Array): { readonly words: NonNullable<Output['words']>; readonly bytes: Uint8Array };
+  /** Reads a words record back at recovery: whose it is. */
+  wordsOf(value: Uint8Array): NonNullable<Output['words']>;
   isBatch(entry: E | Batch): entry is Batch;
   initial(tenant: TenantId): A;
   rowOf(event: E): Row;
@@ -59,8 +59,10 @@ export interface Machine<A, R, K, I extends Row, E, X extends Work> {
   effect(item: R): X | undefined;
   /** `decide(dispatch)` asks the same function. */
   ready(account: A, item: R, now: Instant): Ready | Blocked;
-  /** What an event adds to its tenant's share in the fair queue; a correction may be negative. */
-  charge(event: E): { readonly amount: MicroUsd; readonly weight: number } | undefined;
+  /** What an event adds to its tenant's share in the fair queue, in micro-dollars; a correction is negative. */
+  charge(event: E): number;
+  /** The tenant's weight in the fair queue: twice the weight, twice the share. */
+  weight(account: A): number;
   dispatch(row: Row): I;
   wake(row: Row): I;
 }

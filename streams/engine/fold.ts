@@ -1,0 +1,73 @@
+/**
+ * The fold of the history into a store, used by recovery, by projections and by verification alike (invariants 3 and 5).
+ * A throw while folding stops the caller: the history is the truth, and a truth that cannot be read is not skipped.
+ */
+import { EvenkeelError } from '#schemas/errors.ts';
+import type { Offset } from '#schemas/ids.ts';
+import type { Transaction } from './history.ts';
+import type { Machine, Row, State, Work } from './machine.ts';
+import { Overlay } from './overlay.ts';
+import type { Meta, Store } from './ports.ts';
+
+/** Events folded before a batch is written: large enough to spread the write's cost, small enough to bound memory. */
+const EVENTS_PER_WRITE = 2_000;
+
+export function emptyMeta(version: number, partitions: number): Meta {
+  return { positions: { history: 0, words: 0 }, batch: 0, time: 0, inputs: {}, version, partitions };
+}
+
+export class Folder<A, R, K, I extends Row, E, X extends Work> {
+  readonly #store: Store;
+  readonly #overlay: Overlay<A, R, K, I, E, X>;
+  #meta: Meta;
+  #pending = 0;
+
+  constructor(machine: Machine<A, R, K, I, E, X>, store: Store, partitions: number) {
+    this.#store = store;
+    this.#overlay = new Overlay(machine, store);
+    this.#meta = store.meta ?? emptyMeta(machine.version, partitions);
+  }
+
+  get meta(): Meta {
+    return this.#meta;
+  }
+
+  /** Folds one transaction; `seen` gets each event with the rows after it. @throws EvenkeelError `store_ahead`, `partitions_changed` */
+  add(transaction: Transaction<E>, seen?: (event: E, offset: Offset, after: State<A, R, K>) => void): void {
+    const { batch, events, next } = transaction;
+    this.#check(batch.number, batch.partitions);
+    for (const { event, offset } of events) {
+      const after = this.#overlay.apply(event, batch.time);
+      seen?.(event, offset, after);
+    }
+    this.#overlay.settle();
+    this.#meta = {
+      ...this.#meta,
+      positions: { ...this.#meta.positions, history: next },
+      batch: batch.number,
+      time: batch.time,
+      inputs: { ...this.#meta.inputs, ...Object.fromEntries(batch.inputs.map((input) => [input.topic, input.next])) },
+    };
+    this.#pending += events.length + 1;
+    if (this.#pending >= EVENTS_PER_WRITE) this.flush();
+  }
+
+  /** Makes what was folded durable. */
+  flush(): void {
+    if (this.#pending === 0) return;
+    this.#store.write(this.#overlay.writes(), this.#meta);
+    this.#overlay.committed();
+    this.#pending = 0;
+  }
+
+  state(row: Row): State<A, R, K> {
+    return this.#overlay.state(row);
+  }
+
+  #check(number: number, partitions: number): void {
+    if (number !== this.#meta.batch + 1)
+      throw new EvenkeelError('store_ahead', `the store reflects batch ${this.#meta.batch}, the log goes on with ${number}`);
+    if (partitions !== this.#meta.partitions)
+      throw new EvenkeelError('partitions_changed', `the history was written for ${partitions} partitions, this process has ${this.#meta.partitions}`);
+  }
+}

@@ -1,0 +1,42 @@
+/** What has arrived and is not yet decided. Effect results go first: they free slots and settle holds. */
+import type { Instant, Offset } from '#schemas/ids.ts';
+import type { Output, State } from './machine.ts';
+
+/** The record an input came from: `next` becomes the input offset of its transaction (invariant 2). `at`: its append time. */
+export type Consumed = { readonly topic: string; readonly from: Offset; readonly next: Offset; readonly at?: Instant };
+export type Entry<A, R, K, I> = {
+  /** undefined: records are passed on without a decision. */
+  readonly input: I | undefined;
+  readonly records: readonly Output[];
+  readonly consumed: Consumed | undefined;
+  readonly resolve: (state: State<A, R, K> | undefined) => void;
+  readonly reject: (error: Error) => void;
+};
+
+export class Inbox<A, R, K, I> {
+  #results: Entry<A, R, K, I>[] = [];
+  #arrivals: Entry<A, R, K, I>[] = [];
+
+  get size(): number {
+    return this.#results.length + this.#arrivals.length;
+  }
+
+  push(entry: Entry<A, R, K, I>): void {
+    (entry.consumed ? this.#arrivals : this.#results).push(entry);
+  }
+
+  take(most: number): readonly Entry<A, R, K, I>[] {
+    const results = this.#results.splice(0, most);
+    return [...results, ...this.#arrivals.splice(0, most - results.length)];
+  }
+
+  /** After an unknown commit: back in front, in order. */
+  putBack(entries: readonly Entry<A, R, K, I>[]): void {
+    this.#results = [...entries.filter((entry) => !entry.consumed), ...this.#results];
+    this.#arrivals = [...entries.filter((entry) => entry.consumed), ...this.#arrivals];
+  }
+
+  rejectAll(error: Error): void {
+    for (const entry of this.take(this.size)) entry.reject(error);
+  }
+}

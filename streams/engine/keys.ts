@@ -1,0 +1,30 @@
+/**
+ * Store keys. A tenant id has no `/`, so a row of one tenant never sorts within another's range. Numbers are fixed-width hexadecimal:
+ * their byte order is their order.
+ */
+import type { Instant, TenantId } from '#schemas/ids.ts';
+import type { ItemId, MarkId } from './machine.ts';
+
+/** 2^53 has 14 hexadecimal digits. */
+const hex = (value: number): string => value.toString(16).padStart(14, '0');
+
+export const itemKey = (tenant: TenantId, item: ItemId): string => `${tenant}/${item}`;
+export const markKey = (tenant: TenantId, mark: MarkId): string => `${tenant}/${mark}`;
+export const wordsKey = (tenant: TenantId, mark: MarkId, step: string): string => `${tenant}/${mark}/${step}`;
+/** Past every key that begins with `prefix/`: `0` is the byte after `/`. */
+export const rangeEnd = (prefix: string): string => `${prefix}0`;
+
+export const queueKey = (tenant: TenantId, order: number, item: ItemId): string => `${tenant}/${hex(order)}/${item}`;
+export const queueItem = (key: string): ItemId => key.slice(key.indexOf('/') + 16);
+export const tenantOf = (key: string): TenantId => key.slice(0, key.indexOf('/')) as TenantId;
+
+export const dueKey = (due: Instant, kind: 'i' | 'm', rowKey: string): string => `${hex(due)}/${kind}/${rowKey}`;
+export const dueLimit = (now: Instant): string => `${hex(now)}0`;
+export const dueTime = (key: string): Instant => Number.parseInt(key.slice(0, 14), 16);
+/** The row that is due. */
+export function dueRow(key: string): { readonly tenant: TenantId; readonly item?: ItemId; readonly mark?: MarkId } {
+  const row = key.slice(17);
+  const tenant = tenantOf(row);
+  const id = row.slice(tenant.length + 1);
+  return key[15] === 'i' ? { tenant, item: id } : { tenant, mark: id };
+}

@@ -1,0 +1,399 @@
+/**
+ * The owner of a partition: one event-sourced machine, one transaction in flight.
+ * While a transaction commits, inputs (not decisions) gather; the next transaction is whatever arrived meanwhile.
+ * Invariants 1, 2, 3, 6, 7 and 10 meet here: decide → one Kafka transaction → one store batch → effects, and one way back.
+ */
+import { EvenkeelError } from '#schemas/errors.ts';
+import type { Batch } from '#schemas/events.ts';
+import type { Instant, Offset, TenantId } from '#schemas/ids.ts';
+import { BrokerTime } from './broker-time.ts';
+import { FairQueue, type Head } from './fair-queue.ts';
+import { emptyMeta } from './fold.ts';
+import { type Consumed, type Entry, Inbox } from './inbox.ts';
+import { dueTime, itemKey, rangeEnd, tenantOf, wordsKey } from './keys.ts';
+import { type Blocked, isBlocked, type Machine, type Output, type Row, type State, type Work } from './machine.ts';
+import { Overlay } from './overlay.ts';
+import type { Clock, Effects, Log, Meta, Offsets, PartitionLog, Store, Stores } from './ports.ts';
+import { discard, type Recovery, recover, type Topics } from './recover.ts';
+import { Round } from './round.ts';
+import { Running, type Wanted } from './running.ts';
+
+export type TaskOptions<A, R, K, I extends Row, E, X extends Work> = {
+  readonly machine: Machine<A, R, K, I, E, X>;
+  readonly partition: number;
+  readonly partitions: number;
+  readonly topics: Topics;
+  readonly log: Log;
+  readonly stores: Stores;
+  readonly effects: (task: Task<A, R, K, I>) => Effects<X>;
+  readonly clock: Clock;
+  /** Effects in flight in this partition. */
+  readonly cap: number;
+  /** Inputs in one transaction. */
+  readonly maxBatch?: number;
+  /** Gathered inputs above which the partition should be paused. */
+  readonly maxGathered?: number;
+  readonly maxOutputBytes?: number;
+  readonly deadLetter: (input: I, error: Error, consumed: Consumed | undefined) => readonly Output[];
+  readonly report: Report<E>;
+};
+/** What an operator should see. */
+export type Report<E> = {
+  committed(what: { readonly events: number; readonly ms: number; readonly batch: number }): void;
+  events?(events: readonly E[], at: Instant): void;
+  warn(message: string, error?: Error): void;
+};
+
+export interface Task<A, R, K, I> {
+  /** Resolves when committed, with the rows it named. @throws EvenkeelError when the input became a dead letter, or the task ended */
+  offer(input: I, consumed?: Consumed): Promise<State<A, R, K>>;
+  /** Dead letters and re-publications: no decision. */
+  pass(records: readonly Output[], consumed: Consumed): Promise<void>;
+  readonly full: boolean;
+  position(topic: string): Offset;
+  /** Committed only. */
+  peek(row: Row): State<A, R, K>;
+  /** Committed only: the record on the words topic. */
+  words(row: { readonly tenant: TenantId; readonly mark: string }, step: string): Uint8Array | undefined;
+  explain(row: { readonly tenant: TenantId; readonly item: string }): {
+    readonly before: number;
+    readonly ahead: number;
+    readonly blocked: Blocked | undefined;
+    readonly full: boolean;
+  };
+  readonly store: Store;
+  readonly now: Instant;
+  readonly lost: Promise<Error>;
+  close(): Promise<void>;
+}
+
+const MAX_BATCH = 1_000;
+const MAX_GATHERED = 5_000;
+/** Below the topics' bound of 1 MiB, with room for a record's frame. */
+const MAX_OUTPUT_BYTES = 1_000_000;
+const REOPEN_BACKOFF_MS = [50, 100, 250, 500, 1_000];
+
+export async function openTask<A, R, K, I extends Row, E, X extends Work>(options: TaskOptions<A, R, K, I, E, X>): Promise<Task<A, R, K, I>> {
+  const task = new PartitionTask(options);
+  await task.open();
+  return task;
+}
+
+class PartitionTask<A, R, K, I extends Row, E, X extends Work> implements Task<A, R, K, I> {
+  readonly #options: TaskOptions<A, R, K, I, E, X>;
+  readonly #recovery: Recovery<A, R, K, I, E, X>;
+  readonly #inbox = new Inbox<A, R, K, I>();
+  readonly #time: BrokerTime;
+  readonly #running: Running<X>;
+  #log!: PartitionLog;
+  #store: Store | undefined;
+  #overlay!: Overlay<A, R, K, I, E, X>;
+  /** The rows as committed: effects and readers never see the overlay. */
+  #fair!: FairQueue;
+  #meta: Meta;
+  #runningCount = 0;
+  #closing = false;
+  #ended: Error | undefined;
+  #wakeUp: () => void = () => undefined;
+  #cancelTimer: () => void = () => undefined;
+  #loop: Promise<void> = Promise.resolve();
+  #lose!: (error: Error) => void;
+  readonly lost = new Promise<Error>((resolve) => {
+    this.#lose = resolve;
+  });
+
+  constructor(options: TaskOptions<A, R, K, I, E, X>) {
+    this.#options = options;
+    this.#recovery = { ...options, discarded: (why) => options.report.warn(`partition ${options.partition}: local store thrown away: ${why}`) };
+    this.#time = new BrokerTime(options.clock);
+    this.#running = new Running(options.effects(this), options.cap);
+    this.#meta = emptyMeta(options.machine.version, options.partitions);
+  }
+
+  /** @throws EvenkeelError when the history cannot be folded, or the log cannot be opened */
+  async open(): Promise<void> {
+    await this.#reopen();
+    this.#loop = this.#run();
+  }
+
+  offer(input: I, consumed?: Consumed): Promise<State<A, R, K>> {
+    return this.#enter(input, [], consumed) as Promise<State<A, R, K>>;
+  }
+
+  async pass(records: readonly Output[], consumed: Consumed): Promise<void> {
+    await this.#enter(undefined, records, consumed);
+  }
+
+  get full(): boolean {
+    return this.#inbox.size >= (this.#options.maxGathered ?? MAX_GATHERED);
+  }
+  get store(): Store {
+    if (!this.#store) throw new EvenkeelError('unavailable', `partition ${this.#options.partition} is being opened`);
+    return this.#store;
+  }
+  get now(): Instant {
+    return this.#time.now();
+  }
+
+  position(topic: string): Offset {
+    return this.#meta.inputs[topic] ?? 0;
+  }
+
+  peek(row: Row): State<A, R, K> {
+    const { machine } = this.#options;
+    const read = <T>(table: 'account' | 'item' | 'mark', key: string | undefined): T | undefined => {
+      const bytes = key === undefined ? undefined : this.store.get(table, key);
+      return bytes === undefined ? undefined : (machine.rows[table].decode(bytes) as T);
+    };
+    return {
+      account: read<A>('account', row.tenant) ?? machine.initial(row.tenant),
+      item: read<R>('item', row.item && itemKey(row.tenant, row.item)),
+      mark: read<K>('mark', row.mark && itemKey(row.tenant, row.mark)),
+    };
+  }
+
+  words(row: { readonly tenant: TenantId; readonly mark: string }, step: string): Uint8Array | undefined {
+    return this.store.get('words', wordsKey(row.tenant, row.mark, step));
+  }
+
+  explain({ tenant, item }: { readonly tenant: TenantId; readonly item: string }): ReturnType<Task<A, R, K, I>['explain']> {
+    const queue = this.store.scan('queue', `${tenant}/`, MAX_BATCH, rangeEnd(tenant));
+    const before = queue.findIndex(([key]) => key.endsWith(`/${item}`));
+    return { before: Math.max(0, before), ...this.#fair.explain(tenant), full: this.#runningCount >= this.#options.cap };
+  }
+
+  async close(): Promise<void> {
+    this.#closing = true;
+    this.#wakeUp();
+    await this.#loop;
+    this.#end(new EvenkeelError('fenced', `partition ${this.#options.partition} was closed`));
+    await this.#log.close();
+  }
+
+  #enter(input: I | undefined, records: readonly Output[], consumed: Consumed | undefined): Promise<State<A, R, K> | undefined> {
+    if (this.#ended) return Promise.reject(this.#ended);
+    return new Promise((resolve, reject) => {
+      if (consumed?.at !== undefined) this.#time.observe(consumed.at);
+      this.#inbox.push({ input, records, consumed, resolve, reject });
+      this.#wakeUp();
+    });
+  }
+
+  async #run(): Promise<void> {
+    try {
+      while (!this.#closing) {
+        const entries = this.#take();
+        try {
+          const more = await this.#round(entries);
+          if (!more && this.#inbox.size === 0) await this.#sleep();
+        } catch (error) {
+          this.#inbox.putBack(entries);
+          await this.#reopen(error as Error);
+        }
+      }
+    } catch (error) {
+      this.#end(error as Error);
+    }
+  }
+
+  /** Inputs that are already in the log are dropped by offset: the second time is empty (invariant 10). */
+  #take(): readonly Entry<A, R, K, I>[] {
+    const taken = this.#inbox.take(this.#options.maxBatch ?? MAX_BATCH);
+    const logged = (entry: Entry<A, R, K, I>) => entry.consumed !== undefined && entry.consumed.next <= this.position(entry.consumed.topic);
+    for (const entry of taken) if (logged(entry)) entry.resolve(entry.input && this.peek(entry.input));
+    return taken.filter((entry) => !logged(entry));
+  }
+
+  /** One transaction. Returns whether there is more to do at once. */
+  async #round(entries: readonly Entry<A, R, K, I>[]): Promise<boolean> {
+    const { machine, cap, topics, partition, deadLetter, maxOutputBytes } = this.#options;
+    const now = this.#time.now();
+    const round = new Round({
+      machine,
+      overlay: this.#overlay,
+      view: this.store,
+      fair: this.#fair,
+      now,
+      historyTopic: topics.history,
+      partition,
+      maxOutputBytes: maxOutputBytes ?? MAX_OUTPUT_BYTES,
+      deadLetter: (input, error, entry) => deadLetter(input, error, entry.consumed),
+    });
+    for (const entry of entries) round.take(entry);
+    round.wake();
+    round.dispatch(this.#runningCount, cap);
+    if (round.empty) round.resolve(entries);
+    else {
+      await this.#commit(round, now);
+      this.#settle(round, entries);
+    }
+    this.#arm(round.wakeAt);
+    return round.more;
+  }
+
+  async #commit(round: Round<A, R, K, I, E, X>, now: Instant): Promise<void> {
+    const started = this.#options.clock.monotonic();
+    const batch = this.#batch(now, round.events.length, round.inputs);
+    const committed = await this.#log.commit([this.#encode(batch), ...round.events, ...round.outputs], round.inputs);
+    this.#meta = {
+      ...this.#meta,
+      positions: { history: committed.history, words: committed.words },
+      batch: batch.number,
+      time: now,
+      inputs: { ...this.#meta.inputs, ...round.inputs },
+    };
+    this.store.write(this.#overlay.writes(), this.#meta);
+    this.#time.observe(committed.time);
+    this.#options.report.committed({ events: round.events.length, ms: this.#options.clock.monotonic() - started, batch: batch.number });
+  }
+
+  /** The store holds the transaction now: tell those who wait, and let run what should. */
+  #settle(round: Round<A, R, K, I, E, X>, entries: readonly Entry<A, R, K, I>[]): void {
+    const touched: readonly Wanted<X>[] = this.#overlay.touchedItems().map(({ row, item }) => ({
+      row,
+      work: item === undefined ? undefined : this.#options.machine.effect(item),
+    }));
+    this.#runningCount += this.#overlay.runningDelta;
+    round.resolve(entries);
+    this.#overlay.committed();
+    this.#running.reconcile(touched);
+  }
+
+  #batch(now: Instant, events: number, inputs: Offsets): Batch {
+    const { machine, partitions } = this.#options;
+    return {
+      type: 'batch',
+      number: this.#meta.batch + 1,
+      events,
+      inputs: Object.entries(inputs).map(([topic, next]) => ({ topic, next })),
+      time: now,
+      version: machine.version,
+      partitions,
+    };
+  }
+
+  #encode(batch: Batch): Output {
+    const { machine, topics, partition } = this.#options;
+    return { topic: topics.history, partition, key: '', value: machine.history.encode(batch) };
+  }
+
+  /**
+   * One way back, and the way in: fence, throw the producer and the overlay away, read the log from the store's positions, go on.
+   * @throws EvenkeelError `fenced` when the partition is no longer ours, and whatever is fatal
+   */
+  async #reopen(cause?: Error): Promise<void> {
+    if (cause) this.#options.report.warn(`partition ${this.#options.partition}: re-opening`, cause);
+    if (cause instanceof EvenkeelError && cause.class === 'fatal') throw cause;
+    for (let attempt = 0; ; attempt++) {
+      if (this.#closing) return;
+      if (!(await this.#options.log.owned(this.#options.partition)))
+        throw new EvenkeelError('fenced', `partition ${this.#options.partition} belongs to another`, { cause });
+      try {
+        await this.#openOnce();
+        return;
+      } catch (error) {
+        if (error instanceof EvenkeelError && error.class === 'fatal') throw error;
+        this.#options.report.warn(`partition ${this.#options.partition}: not open yet`, error as Error);
+        const ms = REOPEN_BACKOFF_MS[Math.min(attempt, REOPEN_BACKOFF_MS.length - 1)] ?? 1_000;
+        await new Promise<void>((resolve) => this.#options.clock.after(ms, resolve));
+      }
+    }
+  }
+
+  async #openOnce(): Promise<void> {
+    const { log, partition, machine, partitions } = this.#options;
+    await this.#log?.close();
+    this.#log = await log.open(partition);
+    const kept = this.#store;
+    this.#store = undefined;
+    this.#store = await recover(this.#recovery, this.#log, kept);
+    this.#meta = this.#store.meta ?? emptyMeta(machine.version, partitions);
+    this.#time.observe(this.#meta.time);
+    await this.#openingBatch();
+    this.#overlay = new Overlay(machine, this.#store);
+    this.#rebuild(this.#store);
+  }
+
+  /** An empty transaction: it marks the takeover, and its reply carries the broker's time. */
+  async #openingBatch(): Promise<void> {
+    const before = this.#meta;
+    const batch = this.#batch(this.#time.now(), 0, {});
+    const committed = await this.#log.commit([this.#encode(batch)], {});
+    if (committed.history <= before.positions.history) {
+      this.#store = discard(this.#recovery, this.#store, `it reflects offset ${before.positions.history}, the log ends at ${committed.history}`);
+      throw new EvenkeelError('commit_failed', 'the log is shorter than the local store: reading it anew');
+    }
+    this.#meta = { ...before, positions: { history: committed.history, words: Math.max(committed.words, before.positions.words) }, batch: batch.number, time: batch.time };
+    this.store.write([], this.#meta);
+    this.#time.observe(committed.time);
+  }
+
+  /** The fair queue from each tenant's head, the effects from what runs: ordered scans, nothing else is loaded. */
+  #rebuild(store: Store): void {
+    const { machine } = this.#options;
+    this.#fair = new FairQueue((tenant, now) => this.#head(tenant, now));
+    const now = this.#time.now();
+    const wanted: Wanted<X>[] = [];
+    for (let from = ''; ; ) {
+      const keys = store.scan('running', from, MAX_BATCH);
+      for (const [key] of keys) {
+        const row = { tenant: tenantOf(key), item: key.slice(key.indexOf('/') + 1) };
+        const { account, item } = this.#overlay.state(row);
+        const work = item === undefined ? undefined : machine.effect(item);
+        if (work) this.#fair.charge(row.tenant, work.cost, machine.weight(account));
+        wanted.push({ row, work });
+      }
+      const last = keys[keys.length - 1];
+      if (!last || keys.length < MAX_BATCH) break;
+      from = `${last[0]}\0`;
+    }
+    this.#runningCount = wanted.length;
+    for (let first = store.scan('queue', '', 1)[0]; first; ) {
+      const tenant = tenantOf(first[0]);
+      this.#fair.touch(tenant, now);
+      first = store.scan('queue', rangeEnd(tenant), 1)[0];
+    }
+    this.#running.adopt(wanted);
+  }
+
+  #head(tenant: TenantId, now: Instant): Head {
+    const item = this.#overlay.head(tenant);
+    if (item === undefined) return undefined;
+    const state = this.#overlay.state({ tenant, item });
+    if (state.item === undefined) throw new EvenkeelError('wedged', `the queue of ${tenant} names ${item}, which has no row`);
+    const ready = this.#options.machine.ready(state.account, state.item, now);
+    return isBlocked(ready) ? ready : { ...ready, item };
+  }
+
+  /** The next wake: what is due first, or when a blocked tenant may go on. */
+  #arm(wakeAt: Instant | undefined): void {
+    this.#cancelTimer();
+    this.#cancelTimer = () => undefined;
+    const first = this.store.scan('due', '', 1)[0];
+    const due = first ? dueTime(first[0]) : undefined;
+    const at = due === undefined ? wakeAt : Math.min(due, wakeAt ?? due);
+    if (at === undefined) return;
+    this.#cancelTimer = this.#options.clock.after(Math.max(0, at - this.#time.now()), () => {
+      this.#wakeUp();
+    });
+  }
+
+  async #sleep(): Promise<void> {
+    if (this.#closing) return;
+    await new Promise<void>((resolve) => {
+      this.#wakeUp = resolve;
+    });
+    this.#wakeUp = () => undefined;
+  }
+
+  #end(error: Error): void {
+    if (this.#ended) return;
+    this.#ended = error;
+    this.#cancelTimer();
+    this.#running.abortAll();
+    this.#inbox.rejectAll(error);
+    this.#store?.close();
+    this.#store = undefined;
+    this.#lose(error);
+  }
+}
