@@ -1,0 +1,188 @@
+/**
+ * What follows from an input: pure and synchronous. It sees one tenant's account, at most one conversation and one mark.
+ * Invariant 1: a request ends once; invariant 4: a hold only within every hard limit, settled exactly once.
+ */
+import { EvenkeelError } from '#schemas/errors.ts';
+import type { Event, EventOf, Reason } from '#schemas/events.ts';
+import { type Instant, type MicroUsd, ZERO } from '#schemas/ids.ts';
+import { type Blocked, isBlocked, type Ready } from '#streams/engine/machine.ts';
+import { budgetAlerts } from './alerts.ts';
+import { decideCommand } from './decide-command.ts';
+import { evolve, type Rows } from './evolve.ts';
+import type { Dispatch, Finish, Input, RequestInput, StepFinish, StepStart, Wake } from './input.ts';
+import { windowKeys } from './ledger.ts';
+import { type Limit, type Refusal, refusal } from './limits.ts';
+import type { Account, Conversation, Turn, TurnStep, Waiting } from './state.ts';
+
+type OfRequest = Pick<EventOf<'request_finished'>, 'tenant' | 'request' | 'conversation'>;
+
+/** The worst case of a whole request: what is held for it, and what no call of it can exceed. */
+const estimate = (account: Account): MicroUsd => account.policy.requestCeiling as MicroUsd;
+
+export function decide(rows: Rows, input: Input, now: Instant): readonly Event[] {
+  const events = decideInput(rows, input, now);
+  if (events.length === 0) return events;
+  const after = events.reduce((state, event) => evolve(state, event, now), rows);
+  return [...events, ...budgetAlerts(after.account, now)];
+}
+
+function decideInput(rows: Rows, input: Input, now: Instant): readonly Event[] {
+  switch (input.kind) {
+    case 'request':
+      return accept(rows, input, now);
+    case 'command':
+      return decideCommand(rows, input.command, now);
+    case 'dispatch':
+      return dispatch(rows, input, now);
+    case 'step_start':
+      return startStep(rows, input);
+    case 'step_finish':
+      return finishStep(rows, input);
+    case 'finish':
+      return finish(rows, input, now);
+    case 'wake':
+      return wake(rows, input, now);
+  }
+}
+
+/** queued, refused at the door, duplicate (nothing), or a conflict. */
+function accept({ account, item, mark }: Rows, input: RequestInput, now: Instant): readonly Event[] {
+  const { tenant, item: conversation, mark: request, person, bodyDigest, source } = input;
+  if (!account.created) throw new EvenkeelError('tenant_unknown', `there is no tenant ${tenant}`);
+  const ids = { tenant, request, conversation };
+  if (mark) return mark.bodyDigest === bodyDigest ? [] : [{ type: 'request_conflicted', ...ids, bodyDigest }];
+  const deadline = input.appended + (input.deadlineMs ?? account.policy.deadlineMs);
+  const late: Refusal | undefined =
+    deadline <= now ? { code: 'deadline_expired', limit: deadline, observed: now, until: undefined } : undefined;
+  const cost = estimate(account);
+  const no = late ?? refusal('accept', account, { cost, waiting: item?.waiting.length ?? 0 }, now)?.refusal;
+  if (no) {
+    const { code, limit, observed, until } = no;
+    const retryAfterMs = until === undefined ? null : until - now;
+    return [{ type: 'request_refused', ...ids, person, source, code, limit, observed, retryAfterMs }];
+  }
+  return [{ type: 'request_queued', ...ids, person, bodyDigest, source, arrival: account.arrivals, deadline, estimate: cost }];
+}
+
+/** What a dispatch would meet now: asked by the fair queue, by `dispatch` and by `explain`. Settled money never blocks: the ladder is next. */
+export function ready(account: Account, item: Conversation, now: Instant): Ready | Blocked {
+  const cost = estimate(account);
+  const no = refusal('dispatch', account, { cost, waiting: item.waiting.length }, now);
+  if (!no) return { cost };
+  return no.refusal.spent ? { cost: ZERO } : blocked(no.limit, no.refusal);
+}
+
+const blocked = (limit: Limit, { until }: Refusal): Blocked => ({ limit: limit.name, until });
+
+/** Places the hold; where the money is settled, the request starts on the rung that costs nothing. */
+function dispatch({ account, item }: Rows, { tenant }: Dispatch, now: Instant): readonly Event[] {
+  const first = item?.waiting[0];
+  if (!item || item.turn || !first) return [];
+  const verdict = ready(account, item, now);
+  if (isBlocked(verdict)) return [];
+  const { request } = first;
+  const spent = verdict.cost === 0;
+  return [
+    {
+      type: 'hold_placed',
+      tenant,
+      request,
+      conversation: item.conversation,
+      ...windowKeys(now),
+      amount: verdict.cost,
+      degraded: spent ? { mode: 'passages', reason: 'budget' } : null,
+    },
+  ];
+}
+
+function running({ item }: Rows, { mark }: { readonly mark: string }): Turn | undefined {
+  return item?.turn?.request === mark ? item.turn : undefined;
+}
+const ids = ({ tenant, item, mark }: StepStart | StepFinish | Finish) => ({ tenant, request: mark, conversation: item });
+const windows = ({ day, month }: Turn) => ({ day, month });
+
+const openWorstCase = (turn: Turn, except?: string): number =>
+  turn.steps.filter((each) => each.open && each.step !== except).reduce((sum, each) => sum + each.worstCase, 0);
+
+/** A step that started and has no result is presumed spent at its worst case. */
+function presumed(turn: Turn, step: TurnStep, request: OfRequest): EventOf<'cost_recorded'> {
+  const { step: name, attempt, worstCase: amount } = step;
+  return { type: 'cost_recorded', ...request, ...windows(turn), step: name, attempt, amount, inputTokens: 0, outputTokens: 0, model: '', presumed: true };
+}
+
+/** Its start commits before the call is made; the same attempt asked again changes nothing. */
+function startStep(rows: Rows, input: StepStart): readonly Event[] {
+  const turn = running(rows, input);
+  if (!turn) return [];
+  const { step, attempt, stepKind: kind, worstCase } = input;
+  const known = turn.steps.find((each) => each.step === step);
+  if (known && (!known.open || known.attempt >= attempt)) return [];
+  const lost = known ? [presumed(turn, known, ids(input))] : [];
+  const left = turn.left - openWorstCase(turn, step) - (known?.worstCase ?? 0);
+  const refuse = (code: string): readonly Event[] => [...lost, { type: 'step_refused', ...ids(input), step, code }];
+  if (known && known.kind === 'unsafe') return refuse('unsafe_repeat');
+  if (!known && turn.steps.length >= rows.account.policy.maxSteps) return refuse('too_many_steps');
+  if (worstCase > left) return refuse('budget_exhausted');
+  return [...lost, { type: 'step_started', ...ids(input), step, attempt, kind, worstCase }];
+}
+
+/** A result counts once, and only for the attempt that is open. */
+function finishStep(rows: Rows, input: StepFinish): readonly Event[] {
+  const turn = running(rows, input);
+  const { step, attempt, cost: amount, inputTokens, outputTokens, model, digest } = input;
+  if (!turn?.steps.some((each) => each.open && each.step === step && each.attempt === attempt)) return [];
+  const cost: Event = { type: 'cost_recorded', ...ids(input), ...windows(turn), step, attempt, amount, inputTokens, outputTokens, model, presumed: false };
+  return [...(amount > 0 ? [cost] : []), { type: 'step_finished', ...ids(input), step, attempt, digest }];
+}
+
+type Ending = Pick<EventOf<'request_finished'>, 'outcome' | 'reason' | 'degraded' | 'citations'>;
+
+/** Result, settlement and lifecycle event, in one commit. */
+function endTurn(turn: Turn, request: OfRequest, ending: Ending, now: Instant): readonly Event[] {
+  const lost = turn.steps.filter((each) => each.open).map((step) => presumed(turn, step, request));
+  const settled = (turn.spent + lost.reduce((sum, each) => sum + each.amount, 0)) as MicroUsd;
+  return [
+    ...lost,
+    { type: 'hold_settled', ...request, ...windows(turn), held: turn.hold, settled },
+    {
+      type: 'request_finished',
+      ...request,
+      ...ending,
+      cost: settled,
+      queuedMs: Math.max(0, turn.startedAt - turn.queuedAt),
+      ranMs: Math.max(0, now - turn.startedAt),
+      ran: true,
+    },
+  ];
+}
+
+function finish(rows: Rows, input: Finish, now: Instant): readonly Event[] {
+  const turn = running(rows, input);
+  const { outcome, reason, degraded, citations } = input;
+  return turn ? endTurn(turn, ids(input), { outcome, reason, degraded, citations }, now) : [];
+}
+
+/** A deadline fell, or a mark may be forgotten. */
+function wake({ item, mark }: Rows, { tenant }: Wake, now: Instant): readonly Event[] {
+  if (mark) return mark.forgetAt !== null && mark.forgetAt <= now ? [{ type: 'request_forgotten', tenant, request: mark.id as Turn['request'] }] : [];
+  if (!item) return [];
+  const { conversation, turn, waiting } = item;
+  const ended = waiting.filter((each) => each.deadline <= now).flatMap((each) => [endWaiting(each, { tenant, request: each.request, conversation }, 'deadline', now)]);
+  const late: Ending = { outcome: 'refused', reason: 'deadline', degraded: turn?.degraded ?? null, citations: 0 };
+  return turn && turn.deadline <= now ? [...endTurn(turn, { tenant, request: turn.request, conversation }, late, now), ...ended] : ended;
+}
+
+function endWaiting(turn: Waiting, request: OfRequest, reason: Reason, now: Instant): Event {
+  return {
+    type: 'request_finished',
+    ...request,
+    outcome: 'refused',
+    reason,
+    degraded: null,
+    citations: 0,
+    cost: ZERO,
+    queuedMs: Math.max(0, now - turn.queuedAt),
+    ranMs: 0,
+    ran: false,
+  };
+}

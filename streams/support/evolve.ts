@@ -1,0 +1,185 @@
+/** What each event changes in the rows it names. Pure; never asks today's rules about yesterday. */
+import type { Event, EventOf } from '#schemas/events.ts';
+import type { ConversationId, Instant, MicroUsd, TenantId } from '#schemas/ids.ts';
+import type { Row, State } from '#streams/engine/machine.ts';
+import { post } from './ledger.ts';
+import { nextTat } from './limits.ts';
+import { type Account, type Conversation, type Mark, newConversation, type Turn, type TurnStep } from './state.ts';
+
+export type Rows = State<Account, Conversation, Mark>;
+const COMMANDS_REMEMBERED_MS = 7 * 86_400_000;
+
+export const commandMark = (command: string): string => `k_${command}`;
+
+export function rowOf(event: Event): Row {
+  const { tenant } = event;
+  if ('command' in event) return { tenant, mark: commandMark(event.command) };
+  if ('conversation' in event) return { tenant, item: event.conversation, mark: event.request };
+  return 'request' in event ? { tenant, mark: event.request } : { tenant };
+}
+
+type Fold<E> = (rows: Rows, event: E, at: Instant) => Rows;
+
+const account = (rows: Rows, change: Partial<Account>): Rows => ({ ...rows, account: { ...rows.account, ...change } });
+
+function turnOf(rows: Rows, event: { readonly request: string }): Turn {
+  const turn = rows.item?.turn;
+  if (turn?.request !== event.request) throw new RangeError(`${event.request} is not the running turn`);
+  return turn;
+}
+const withTurn = (rows: Rows, turn: Turn): Rows => (rows.item ? { ...rows, item: { ...rows.item, turn } } : rows);
+
+/** A conversation with nothing in it leaves no row. */
+function kept(item: Conversation): Conversation | undefined {
+  return item.turn === null && item.waiting.length === 0 ? undefined : item;
+}
+
+function queued(rows: Rows, event: EventOf<'request_queued'>, at: Instant): Rows {
+  const { tenant, request, conversation, person, bodyDigest, arrival, deadline } = event;
+  const item = rows.item ?? newConversation(tenant, conversation);
+  const mark: Mark = {
+    kind: 'request',
+    tenant,
+    id: request,
+    conversation,
+    person,
+    bodyDigest,
+    stage: 'queued',
+    outcome: null,
+    reason: null,
+    degraded: null,
+    cost: 0 as MicroUsd,
+    queuedAt: at,
+    startedAt: null,
+    finishedAt: null,
+    deadline,
+    forgetAt: null,
+  };
+  const waiting = [...item.waiting, { request, person, arrival, deadline, queuedAt: at }];
+  const after = account(rows, { queued: rows.account.queued + 1, arrivals: arrival + 1 });
+  return { ...after, item: { ...item, waiting }, mark };
+}
+
+function held(rows: Rows, event: EventOf<'hold_placed'>, at: Instant): Rows {
+  const { request, day, month, amount, degraded } = event;
+  const first = rows.item?.waiting[0];
+  if (!rows.item || !rows.mark || first?.request !== request) throw new RangeError(`${request} is not first in its conversation`);
+  const turn: Turn = { ...first, startedAt: at, hold: amount, left: amount, spent: 0 as MicroUsd, day, month, degraded, steps: [] };
+  const { queued: before, running } = rows.account;
+  const counted = { ...rows.account, queued: before - 1, running: running + 1, rateTat: nextTat(rows.account, at) };
+  return {
+    account: post(counted, event, { held: amount }),
+    item: { ...rows.item, turn, waiting: rows.item.waiting.slice(1) },
+    mark: { ...rows.mark, stage: 'running', startedAt: at },
+  };
+}
+
+function stepStarted(rows: Rows, event: EventOf<'step_started'>): Rows {
+  const turn = turnOf(rows, event);
+  const { step, attempt, kind, worstCase } = event;
+  const started: TurnStep = { step, attempt, kind, worstCase, open: true };
+  return withTurn(rows, { ...turn, steps: [...turn.steps.filter((each) => each.step !== step), started] });
+}
+
+const closeStep = (turn: Turn, step: string): Turn => ({
+  ...turn,
+  steps: turn.steps.map((each) => (each.step === step ? { ...each, open: false } : each)),
+});
+
+/** A cost moves money from held to settled, in the window its hold was placed in; beyond the hold it is a fact all the same. */
+function costRecorded(rows: Rows, event: EventOf<'cost_recorded'>): Rows {
+  const turn = turnOf(rows, event);
+  const released = Math.min(event.amount, turn.left);
+  const next: Turn = { ...turn, left: (turn.left - released) as MicroUsd, spent: (turn.spent + event.amount) as MicroUsd };
+  const posted = { ...rows, account: post(rows.account, event, { settled: event.amount, held: -released }) };
+  return withTurn(posted, event.presumed ? closeStep(next, event.step) : next);
+}
+
+function settled(rows: Rows, event: EventOf<'hold_settled'>): Rows {
+  const turn = turnOf(rows, event);
+  return withTurn({ ...rows, account: post(rows.account, event, { held: -turn.left }) }, { ...turn, left: 0 as MicroUsd });
+}
+
+function finished(rows: Rows, event: EventOf<'request_finished'>, at: Instant): Rows {
+  const { request, outcome, reason, degraded, cost, ran } = event;
+  if (!rows.item || !rows.mark) throw new RangeError(`${request} has no row to finish`);
+  const { queued: waits, running, answered, finished: done, policy } = rows.account;
+  return {
+    account: {
+      ...rows.account,
+      queued: waits - Number(!ran),
+      running: running - Number(ran),
+      answered: answered + Number(outcome === 'answered'),
+      finished: done + 1,
+    },
+    item: kept({
+      ...rows.item,
+      turn: ran ? null : rows.item.turn,
+      waiting: rows.item.waiting.filter((each) => each.request !== request),
+    }),
+    mark: { ...rows.mark, stage: 'finished', outcome, reason, degraded, cost, finishedAt: at, forgetAt: at + policy.rememberMs },
+  };
+}
+
+/** A command id is remembered, so that its repeat changes nothing. */
+function command(rows: Rows, event: Event & { readonly command: string; readonly tenant: TenantId }, at: Instant): Rows {
+  const mark: Mark = {
+    kind: 'command',
+    tenant: event.tenant,
+    id: commandMark(event.command),
+    conversation: null as ConversationId | null,
+    person: null,
+    bodyDigest: '',
+    stage: 'finished',
+    outcome: null,
+    reason: null,
+    degraded: null,
+    cost: 0 as MicroUsd,
+    queuedAt: at,
+    startedAt: null,
+    finishedAt: at,
+    deadline: null,
+    forgetAt: at + COMMANDS_REMEMBERED_MS,
+  };
+  return { ...rows, mark };
+}
+
+const ALERT_LEVEL = { budget_soft: 1, budget_hard: 2 } as const;
+
+/** Exhaustive by event type: the compiler names what is missing. */
+const FOLDS: { readonly [K in Event['type']]: Fold<EventOf<K>> } = {
+  tenant_created: (rows, event, at) => account(command(rows, event, at), { created: true, policy: event.policy, policyVersion: 1 }),
+  policy_set: (rows, event, at) => account(command(rows, event, at), { policy: event.policy, policyVersion: event.version }),
+  tenant_suspended: (rows, event, at) => account(command(rows, event, at), { suspended: true }),
+  tenant_resumed: (rows, event, at) => account(command(rows, event, at), { suspended: false }),
+  budget_granted(rows, event, at) {
+    const keys = { day: event.key, month: event.key };
+    const after = command(rows, event, at);
+    return { ...after, account: post(after.account, keys, { granted: event.amount }, event.window) };
+  },
+  outside_cost_recorded(rows, event, at) {
+    const after = command(rows, event, at);
+    return { ...after, account: post(after.account, event, { settled: event.amount }) };
+  },
+  command_refused: (rows, event, at) => command(rows, event, at),
+  request_queued: queued,
+  request_refused: (rows) => account(rows, { refused: rows.account.refused + 1 }),
+  request_conflicted: (rows) => rows,
+  hold_placed: held,
+  step_started: stepStarted,
+  cost_recorded: costRecorded,
+  step_finished: (rows, event) => withTurn(rows, closeStep(turnOf(rows, event), event.step)),
+  step_refused: (rows) => rows,
+  hold_settled: settled,
+  request_finished: finished,
+  request_forgotten: (rows) => ({ ...rows, mark: undefined }),
+  alert_raised(rows, event) {
+    const keys = { day: event.key, month: event.key };
+    return { ...rows, account: post(rows.account, keys, { alerted: ALERT_LEVEL[event.alert] }, event.window) };
+  },
+};
+
+export function evolve(rows: Rows, event: Event, at: Instant): Rows {
+  const fold = FOLDS[event.type] as Fold<Event>;
+  return fold(rows, event, at);
+}

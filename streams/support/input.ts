@@ -1,0 +1,49 @@
+/** What reaches `decide`: records, commands, results of effects, dispatches and wakes. Words come sealed. */
+import type { Command } from '#schemas/commands.ts';
+import type { Mode, Outcome, Reason, StepKind } from '#schemas/events.ts';
+import type { ConversationId, Instant, MicroUsd, PersonId, RequestId, TenantId } from '#schemas/ids.ts';
+
+type OfRequest = { readonly tenant: TenantId; readonly item: ConversationId; readonly mark: RequestId };
+
+export type RequestInput = OfRequest & {
+  readonly kind: 'request';
+  readonly person: PersonId;
+  readonly bodyDigest: string;
+  readonly source: 'http' | 'kafka';
+  /** The broker's append time; the deadline counts from it. */
+  readonly appended: Instant;
+  readonly deadlineMs: number | null;
+  readonly sealed: Uint8Array;
+};
+export type CommandInput = { readonly kind: 'command'; readonly tenant: TenantId; readonly mark: string; readonly command: Command };
+export type StepStart = OfRequest & {
+  readonly kind: 'step_start';
+  readonly step: string;
+  /** 1, or one more than the attempt that ended without a result. */
+  readonly attempt: number;
+  readonly stepKind: StepKind;
+  readonly worstCase: MicroUsd;
+};
+export type StepFinish = OfRequest & {
+  readonly kind: 'step_finish';
+  readonly step: string;
+  readonly attempt: number;
+  readonly cost: MicroUsd;
+  readonly inputTokens: number;
+  readonly outputTokens: number;
+  readonly model: string;
+  readonly digest: string;
+  readonly sealed: Uint8Array;
+};
+export type Finish = OfRequest & {
+  readonly kind: 'finish';
+  readonly outcome: Outcome;
+  readonly reason: Reason;
+  readonly degraded: { readonly mode: Mode; readonly reason: Reason } | null;
+  readonly citations: number;
+  readonly sealed: Uint8Array | null;
+};
+export type Dispatch = { readonly kind: 'dispatch'; readonly tenant: TenantId; readonly item: ConversationId };
+export type Wake = { readonly kind: 'wake'; readonly tenant: TenantId; readonly item?: ConversationId; readonly mark?: string };
+
+export type Input = RequestInput | CommandInput | StepStart | StepFinish | Finish | Dispatch | Wake;

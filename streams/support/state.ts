@@ -1,0 +1,131 @@
+/**
+ * The three kinds of row, as Avro records: their bytes are canonical because a record has one order of fields.
+ * account: policy, balances, counters; item: a conversation, its running turn and its waiting ones; mark: a request id or a command id.
+ */
+import avsc from 'avsc';
+import { type Infer, as, boolean, int, list, long, nullable, oneOf, record, type RecordShape, string } from '#schemas/avro.ts';
+import { MODES, OUTCOMES, REASONS, STEP_KINDS, WINDOWS } from '#schemas/events.ts';
+import type { ConversationId, MicroUsd, PersonId, RequestId, TenantId } from '#schemas/ids.ts';
+import { DEFAULT_POLICY, POLICY_RECORD } from '#schemas/policy.ts';
+import type { RowCodec } from '#streams/engine/machine.ts';
+
+const money = as<MicroUsd>(long);
+const request = as<RequestId>(string);
+const person = as<PersonId>(string);
+
+/** A window's balance. `alerted`: 0 none, 1 soft, 2 hard; each is said once a window. */
+const BALANCE = record('window_balance', {
+  window: oneOf('balance_window', WINDOWS),
+  key: string,
+  settled: money,
+  held: money,
+  granted: money,
+  alerted: int,
+});
+export type Balance = Infer<typeof BALANCE>;
+
+const ACCOUNT = record('account', {
+  tenant: as<TenantId>(string),
+  created: boolean,
+  suspended: boolean,
+  policyVersion: long,
+  policy: POLICY_RECORD,
+  queued: long,
+  running: long,
+  /** Order of arrival of the next request. */
+  arrivals: long,
+  /** Theoretical arrival time of GCRA (ITU-T I.371), microseconds. */
+  rateTat: long,
+  answered: long,
+  finished: long,
+  refused: long,
+  balances: list(BALANCE),
+});
+export type Account = Infer<typeof ACCOUNT>;
+
+const waiting = { request, person, arrival: long, deadline: long, queuedAt: long };
+const WAITING = record('waiting_turn', waiting);
+export type Waiting = Infer<typeof WAITING>;
+/** The attempt in flight or done; `open` has started and has no result yet. */
+const STEP = record('turn_step', {
+  step: string,
+  attempt: int,
+  kind: oneOf('turn_step_kind', STEP_KINDS),
+  worstCase: money,
+  open: boolean,
+});
+export type TurnStep = Infer<typeof STEP>;
+const TURN = record('running_turn', {
+  ...waiting,
+  startedAt: long,
+  hold: money,
+  /** What of the hold is neither spent nor released. */
+  left: money,
+  spent: money,
+  day: string,
+  month: string,
+  degraded: nullable(record('turn_degradation', { mode: oneOf('turn_mode', MODES), reason: oneOf('turn_degraded_by', REASONS) })),
+  steps: list(STEP),
+});
+export type Turn = Infer<typeof TURN>;
+const CONVERSATION = record('conversation', {
+  tenant: as<TenantId>(string),
+  conversation: as<ConversationId>(string),
+  turn: nullable(TURN),
+  waiting: list(WAITING),
+});
+export type Conversation = Infer<typeof CONVERSATION>;
+
+const MARK = record('mark', {
+  kind: oneOf('mark_kind', ['request', 'command']),
+  tenant: as<TenantId>(string),
+  /** The request's id, or `k_` and the command's. */
+  id: string,
+  conversation: nullable(as<ConversationId>(string)),
+  person: nullable(person),
+  bodyDigest: string,
+  stage: oneOf('mark_stage', ['queued', 'running', 'finished']),
+  outcome: nullable(oneOf('mark_outcome', OUTCOMES)),
+  reason: nullable(oneOf('mark_reason', REASONS)),
+  degraded: nullable(record('mark_degradation', { mode: oneOf('mark_mode', MODES), reason: oneOf('mark_degraded_by', REASONS) })),
+  cost: money,
+  queuedAt: long,
+  startedAt: nullable(long),
+  finishedAt: nullable(long),
+  deadline: nullable(long),
+  forgetAt: nullable(long),
+});
+export type Mark = Infer<typeof MARK>;
+
+function canonical<T>(shape: RecordShape<T>): RowCodec<T> {
+  const type = avsc.Type.forSchema(shape.avro as avsc.Schema);
+  return {
+    encode: (value) => type.toBuffer(value),
+    decode: (bytes) => type.fromBuffer(Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength)) as T,
+  };
+}
+
+export const rows = { account: canonical(ACCOUNT), item: canonical(CONVERSATION), mark: canonical(MARK) };
+
+export function newAccount(tenant: TenantId): Account {
+  return {
+    tenant,
+    created: false,
+    suspended: false,
+    policyVersion: 0,
+    policy: DEFAULT_POLICY,
+    queued: 0,
+    running: 0,
+    arrivals: 0,
+    rateTat: 0,
+    answered: 0,
+    finished: 0,
+    refused: 0,
+    balances: [],
+  };
+}
+
+export function newConversation(tenant: TenantId, conversation: ConversationId): Conversation {
+  return { tenant, conversation, turn: null, waiting: [] };
+}
+

@@ -1,0 +1,84 @@
+/** Assembles the support domain into the engine's Machine. */
+import type { Codec } from '#schemas/codec.ts';
+import { EvenkeelError } from '#schemas/errors.ts';
+import type { Batch, Event } from '#schemas/events.ts';
+import { EVENTS } from '#schemas/events.ts';
+import type { ConversationId, RequestId, TenantId } from '#schemas/ids.ts';
+import type { Keys, Machine, RowCodec, Work } from '#streams/engine/machine.ts';
+import { decide, ready } from './decide.ts';
+import { evolve, rowOf } from './evolve.ts';
+import type { Dispatch, Input, Wake } from './input.ts';
+import { outputs } from './outputs.ts';
+import { type Account, type Conversation, type Mark, newAccount, rows, type Turn } from './state.ts';
+
+/** The turn that should run. `key` is its request: a re-opened partition knows its effect by it. */
+export type RunTurn = Work & {
+  readonly tenant: TenantId;
+  readonly request: RequestId;
+  readonly conversation: ConversationId;
+  readonly turn: Turn;
+};
+export type Support = Machine<Account, Conversation, Mark, Input, Event, RunTurn>;
+
+/** Raised with every change of the fold or of its keys. */
+const VERSION = 1;
+/** Dispatches that cost nothing still count in the fair queue, as this many micro-dollars. */
+const LEAST_CHARGE = 100;
+
+export function support(codec: Codec): Support {
+  return {
+    version: VERSION,
+    rows,
+    history: historyCodec(codec),
+    isBatch: (entry): entry is Batch => entry.type === 'batch',
+    wordsOf(value) {
+      const decoded = codec.decode(value);
+      if (decoded.name !== 'support_step') throw new EvenkeelError('fold_failed', `${decoded.name} among the words`);
+      const { tenant, conversation, request, step } = decoded.value;
+      return { tenant, item: conversation, mark: request, step };
+    },
+    initial: newAccount,
+    rowOf,
+    decide,
+    evolve,
+    outputs: (after, event, input) => outputs(codec, after, event, input),
+    itemKeys,
+    markKeys: ({ forgetAt }) => ({ due: forgetAt ?? undefined }),
+    effect: ({ tenant, conversation, turn }) =>
+      turn ? { key: turn.request, cost: turn.hold, tenant, request: turn.request, conversation, turn } : undefined,
+    ready,
+    charge,
+    weight: ({ policy }) => policy.weight / 100,
+    dispatch: (row) => ({ kind: 'dispatch', ...row }) as Dispatch,
+    wake: (row) => ({ kind: 'wake', ...row }) as Wake,
+  };
+}
+
+function itemKeys({ turn, waiting }: Conversation): Keys {
+  const turns = turn ? [turn, ...waiting] : waiting;
+  return {
+    queue: turn ? undefined : waiting[0]?.arrival,
+    due: turns.length === 0 ? undefined : Math.min(...turns.map((each) => each.deadline)),
+    words: turns.map((each) => each.request),
+  };
+}
+
+/** Charged by the hold at dispatch, corrected at settlement. */
+function charge(event: Event): number {
+  if (event.type === 'hold_placed') return Math.max(event.amount, LEAST_CHARGE);
+  return event.type === 'hold_settled' ? Math.max(event.settled, LEAST_CHARGE) - Math.max(event.held, LEAST_CHARGE) : 0;
+}
+
+function historyCodec(codec: Codec): RowCodec<Event | Batch> {
+  return {
+    encode(entry) {
+      return codec.encode(entry.type, entry);
+    },
+    decode(bytes) {
+      const { name, value } = codec.decode(bytes);
+      if (!Object.hasOwn(EVENTS, name)) throw new EvenkeelError('fold_failed', `${name} is no event of the history`);
+      return { type: name, ...value } as Event | Batch;
+    },
+  };
+}
+
