@@ -1,0 +1,82 @@
+/**
+ * A request's named steps. Each start commits before its call is made, each result is journaled before it is acted on: after a crash the
+ * agent runs again from its beginning, and a step that has a result answers from the journal (durable execution).
+ */
+import { sha256 } from '#schemas/digest.ts';
+import { EvenkeelError } from '#schemas/errors.ts';
+import type { StepKind } from '#schemas/events.ts';
+import type { ConversationId, MicroUsd, RequestId, TenantId } from '#schemas/ids.ts';
+import type { Task } from '#streams/engine/task.ts';
+import type { Input } from '#streams/support/input.ts';
+import type { Account, Conversation, Mark, Turn } from '#streams/support/state.ts';
+
+export type SupportTask = Task<Account, Conversation, Mark, Input>;
+export type StepAsk = { readonly worstCase: MicroUsd; readonly kind: StepKind };
+export type StepResult<T> = {
+  /** Any JSON. */
+  readonly value: T;
+  readonly cost: MicroUsd;
+  readonly inputTokens: number;
+  readonly outputTokens: number;
+  readonly model: string;
+};
+export type StepCall<T> = (grant: { readonly cap: MicroUsd }, signal: AbortSignal) => Promise<StepResult<T>>;
+
+/** The words of a step, under the person's key. */
+export interface StepWords {
+  seal(step: string, words: Uint8Array): Promise<Uint8Array>;
+  read(step: string): Promise<Uint8Array | undefined>;
+}
+export type JournalOf = { readonly tenant: TenantId; readonly conversation: ConversationId; readonly request: RequestId };
+
+export class StepJournal {
+  readonly #task: SupportTask;
+  readonly #words: StepWords;
+  readonly #row: { readonly tenant: TenantId; readonly item: ConversationId; readonly mark: RequestId };
+  readonly #signal: AbortSignal;
+
+  constructor(task: SupportTask, words: StepWords, of: JournalOf, signal: AbortSignal) {
+    this.#task = task;
+    this.#words = words;
+    this.#row = { tenant: of.tenant, item: of.conversation, mark: of.request };
+    this.#signal = signal;
+  }
+
+  /** @throws EvenkeelError `budget_exhausted` when the step may not start; whatever `call` throws, after nothing was recorded */
+  async step<T>(name: string, ask: StepAsk, call: StepCall<T>): Promise<T> {
+    const before = this.#step(this.#turn(), name);
+    if (before && !before.open) return this.#recorded<T>(name);
+    const attempt = (before?.attempt ?? 0) + 1;
+    const { item } = await this.#task.offer({ kind: 'step_start', ...this.#row, step: name, attempt, stepKind: ask.kind, worstCase: ask.worstCase });
+    const started = item?.turn && this.#step(item.turn, name);
+    if (!started?.open || started.attempt !== attempt)
+      throw new EvenkeelError('budget_exhausted', `step ${name} may not start: what is left of the hold is too little`);
+    const result = await call({ cap: ask.worstCase }, this.#signal);
+    await this.#record(name, attempt, result);
+    return result.value;
+  }
+
+  async #record<T>(step: string, attempt: number, result: StepResult<T>): Promise<void> {
+    const words = Buffer.from(JSON.stringify(result.value));
+    const sealed = await this.#words.seal(step, words);
+    const { cost, inputTokens, outputTokens, model } = result;
+    const digest = Buffer.from(sha256(sealed)).toString('base64url');
+    await this.#task.offer({ kind: 'step_finish', ...this.#row, step, attempt, cost, inputTokens, outputTokens, model, digest, sealed });
+  }
+
+  async #recorded<T>(step: string): Promise<T> {
+    const words = await this.#words.read(step);
+    if (!words) throw new EvenkeelError('unavailable', `the result of step ${step} is not there`);
+    return JSON.parse(Buffer.from(words).toString()) as T;
+  }
+
+  #turn(): Turn {
+    const turn = this.#task.peek(this.#row).item?.turn;
+    if (turn?.request !== this.#row.mark) throw new EvenkeelError('fenced', 'this turn no longer runs');
+    return turn;
+  }
+
+  #step(turn: Turn, name: string) {
+    return turn.steps.find((each) => each.step === name);
+  }
+}

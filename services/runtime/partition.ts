@@ -1,0 +1,107 @@
+/**
+ * One assigned partition: its task, fed in order. Opening a record takes time (signature, keys), so records of one topic go through ingress
+ * one after the other, and reach the task in the order of their offsets (invariant 2).
+ */
+import { EvenkeelError } from '#schemas/errors.ts';
+import type { Offset } from '#schemas/ids.ts';
+import type { Rec } from '#streams/engine/ports.ts';
+import type { Arrival, Ingress } from './ingress.ts';
+import type { SupportTask } from './journal.ts';
+
+export type Flow = {
+  pause(partition: number): void;
+  resume(partition: number): void;
+  seek(topic: string, partition: number, offset: Offset): void;
+};
+/** How often a paused partition is looked at. */
+const RESUME_MS = 20;
+const TOPICS_IN = ['tenant.commands', 'support.requests'] as const;
+export type InTopic = (typeof TOPICS_IN)[number];
+
+export class FedPartition {
+  readonly #task: SupportTask;
+  readonly #ingress: Ingress;
+  readonly #flow: Flow;
+  readonly #partition: number;
+  readonly #onError: (error: Error) => void;
+  readonly #expected = new Map<string, Offset>();
+  /** One chain for each topic: a slow key of one record holds back those behind it, in order. */
+  readonly #chains = new Map<string, Promise<void>>();
+  #waiting = 0;
+  #closed = false;
+
+  constructor(partition: number, task: SupportTask, ingress: Ingress, flow: Flow, onError: (error: Error) => void) {
+    this.#partition = partition;
+    this.#task = task;
+    this.#ingress = ingress;
+    this.#flow = flow;
+    this.#onError = onError;
+  }
+
+  /** Where the task stands; the group's own offsets are not asked. */
+  start(): void {
+    for (const topic of TOPICS_IN) {
+      const at = this.#task.position(topic);
+      this.#expected.set(topic, at);
+      this.#flow.seek(topic, this.#partition, at);
+    }
+    this.#flow.resume(this.#partition);
+  }
+
+  /** `next`: the position after these records. A batch that starts elsewhere than where the task stands is an echo of an older seek. */
+  records(topic: InTopic, records: readonly Rec[], next: Offset): void {
+    const expected = this.#expected.get(topic) ?? 0;
+    const fresh = records.filter((record) => record.offset >= expected);
+    if (next <= expected) return;
+    this.#expected.set(topic, next);
+    this.#waiting += fresh.length;
+    const chain = (this.#chains.get(topic) ?? Promise.resolve()).then(() => this.#feed(topic, fresh));
+    this.#chains.set(
+      topic,
+      chain.catch((error: Error) => this.#onError(error)),
+    );
+    this.#backpressure();
+  }
+
+  close(): void {
+    this.#closed = true;
+  }
+
+  async #feed(topic: InTopic, records: readonly Rec[]): Promise<void> {
+    // All of a batch are opened side by side, then offered in order.
+    const arrivals = records.map((record) => this.#arrival(topic, record));
+    for (const arrival of arrivals) arrival.catch(() => undefined);
+    for (const [at, record] of records.entries()) {
+      if (this.#closed) return;
+      const arrival = (await arrivals[at]) as Arrival;
+      this.#waiting--;
+      const consumed = { topic, from: record.offset, next: record.offset + 1, at: record.timestamp };
+      const done = 'input' in arrival ? this.#task.offer(arrival.input, consumed) : this.#task.pass(arrival.pass, consumed);
+      done.catch((error: Error) => this.#offered(error));
+    }
+  }
+
+  #arrival(topic: InTopic, record: Rec): Promise<Arrival> {
+    if (topic === 'support.requests') return this.#ingress.request(this.#partition, record);
+    return Promise.resolve(this.#ingress.command(this.#partition, record));
+  }
+
+  /** A dead letter was written with its reason; that the task has ended is said by `task.lost`. */
+  #offered(error: Error): void {
+    if (!(error instanceof EvenkeelError)) this.#onError(error);
+  }
+
+  #backpressure(): void {
+    if (!this.#busy()) return;
+    this.#flow.pause(this.#partition);
+    const look = setInterval(() => {
+      if (this.#busy() && !this.#closed) return;
+      clearInterval(look);
+      if (!this.#closed) this.#flow.resume(this.#partition);
+    }, RESUME_MS);
+  }
+
+  #busy(): boolean {
+    return this.#task.full || this.#waiting > 5_000;
+  }
+}

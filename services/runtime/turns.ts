@@ -1,0 +1,114 @@
+/**
+ * The effects of a partition: each runs one turn of a conversation to its end. What it learns comes back to the task as inputs.
+ * An effect that fails hands the request to a person: no request is left without an end (invariant 1).
+ */
+import type { Codec } from '#schemas/codec.ts';
+import { EvenkeelError } from '#schemas/errors.ts';
+import type { Mode, Outcome, Reason } from '#schemas/events.ts';
+import type { PersonId, RequestId, TenantId } from '#schemas/ids.ts';
+import type { Effects } from '#streams/engine/ports.ts';
+import type { Finish } from '#streams/support/input.ts';
+import { MESSAGE_STEP } from '#streams/support/outputs.ts';
+import type { RunTurn } from '#streams/support/support.ts';
+import type { Message, Sealing } from './ingress.ts';
+import { StepJournal, type StepWords, type SupportTask } from './journal.ts';
+
+export type Citation = { readonly document: string; readonly heading: string; readonly version: string };
+type Degraded = { readonly mode: Mode; readonly reason: Reason } | null;
+export type AgentAsk = {
+  readonly tenant: TenantId;
+  readonly request: RequestId;
+  readonly person: PersonId;
+  readonly role: string;
+  readonly message: string;
+  readonly degraded: Degraded;
+  readonly held: RunTurn['cost'];
+};
+export type AgentAnswer = {
+  readonly outcome: Outcome;
+  readonly reason: Reason;
+  readonly answer: string;
+  readonly citations: readonly Citation[];
+  readonly degraded: Degraded;
+};
+export type Agent = (ask: AgentAsk, journal: Pick<StepJournal, 'step'>, signal: AbortSignal) => Promise<AgentAnswer>;
+export type TurnParts = {
+  readonly agent: Agent;
+  readonly vault: Sealing;
+  readonly codec: Codec;
+  readonly warn: (message: string, error: Error) => void;
+};
+
+const CALL_A_PERSON: AgentAnswer = {
+  outcome: 'handed_off',
+  reason: 'tool_failure',
+  answer: 'Something went wrong on our side. A person will look at your question.',
+  citations: [],
+  degraded: null,
+};
+
+export function turns(parts: TurnParts, task: SupportTask): Effects<RunTurn> {
+  return {
+    start(work) {
+      const abort = new AbortController();
+      void runTurn(parts, task, work, abort.signal);
+      return { key: work.key, abort: () => abort.abort(new EvenkeelError('fenced', 'this turn no longer runs')) };
+    },
+  };
+}
+
+async function runTurn(parts: TurnParts, task: SupportTask, work: RunTurn, signal: AbortSignal): Promise<void> {
+  try {
+    const answer = await answerOf(parts, task, work, signal);
+    if (!signal.aborted) await task.offer(await finishOf(parts, work, answer));
+  } catch (error) {
+    if (signal.aborted) return;
+    await giveUp(parts, task, work, error as Error);
+  }
+}
+
+async function giveUp(parts: TurnParts, task: SupportTask, work: RunTurn, error: Error): Promise<void> {
+  parts.warn(`request ${work.request} of ${work.tenant} failed`, error);
+  try {
+    await task.offer(await finishOf(parts, work, { ...CALL_A_PERSON, reason: reasonOf(error), degraded: work.turn.degraded }));
+  } catch (second) {
+    // The task has ended: the partition's next owner finds the turn running, and runs it.
+    parts.warn(`request ${work.request} of ${work.tenant} is left to the partition's next owner`, second as Error);
+  }
+}
+
+function reasonOf(error: Error): Reason {
+  return error instanceof EvenkeelError && error.code === 'budget_exhausted' ? 'budget' : 'tool_failure';
+}
+
+async function answerOf(parts: TurnParts, task: SupportTask, work: RunTurn, signal: AbortSignal): Promise<AgentAnswer> {
+  const words = wordsOf(parts, task, work);
+  const bytes = await words.read(MESSAGE_STEP);
+  if (!bytes) throw new EvenkeelError('sealed_unreadable', 'the message is not there');
+  const { message } = JSON.parse(Buffer.from(bytes).toString()) as Message;
+  const journal = new StepJournal(task, words, work, signal);
+  const { tenant, request, turn } = work;
+  return parts.agent({ tenant, request, person: turn.person, role: 'end_user', message, degraded: turn.degraded, held: turn.hold }, journal, signal);
+}
+
+async function finishOf(parts: TurnParts, work: RunTurn, answer: AgentAnswer): Promise<Finish> {
+  const { tenant, request, conversation, turn } = work;
+  const words = Buffer.from(JSON.stringify({ answer: answer.answer, citations: answer.citations }));
+  const sealed = await parts.vault.seal(tenant, turn.person, `${request}/result`, words);
+  const { outcome, reason, degraded, citations } = answer;
+  return { kind: 'finish', tenant, item: conversation, mark: request, outcome, reason, degraded, citations: citations.length, sealed };
+}
+
+function wordsOf({ vault, codec }: TurnParts, task: SupportTask, { tenant, request, turn }: RunTurn): StepWords {
+  const place = (step: string) => `${request}/${step}`;
+  return {
+    seal: (step, words) => vault.seal(tenant, turn.person, place(step), words),
+    async read(step) {
+      const record = task.words({ tenant, mark: request }, step);
+      if (!record) return undefined;
+      const { name, value } = codec.decode(record);
+      if (name !== 'support_step') throw new EvenkeelError('record_unreadable', `${name} among the words`);
+      return vault.open(tenant, turn.person, place(step), value.sealed);
+    },
+  };
+}
