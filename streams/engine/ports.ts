@@ -37,6 +37,8 @@ export interface PartitionLog {
 
 export const TABLES = { account: 'a', item: 'i', mark: 'm', words: 'w', queue: 'q', due: 'd', running: 'r' } as const;
 export type Table = keyof typeof TABLES;
+/** By table letter: the order in which one keyspace holds them. */
+export const TABLE_ORDER = (Object.keys(TABLES) as Table[]).sort((a, b) => (TABLES[a] < TABLES[b] ? -1 : 1));
 export type Write = { readonly table: Table; readonly key: string; readonly value: Uint8Array | undefined };
 export type Meta = {
   readonly positions: Positions;
@@ -58,14 +60,15 @@ export interface Store extends View {
   readonly meta: Meta | undefined;
   /** One WriteBatch: all of it or nothing survives a crash. A write without a value deletes. */
   write(batch: readonly Write[], meta: Meta): void;
-  /** One consistent view, for snapshots and verify. */
-  frozen(): View & { close(): void };
-  close(): void;
+  /** All rows and secondary keys in one consistent view, in the order of table letter and key: for snapshots and verification. */
+  entries(): IterableIterator<readonly [Table, string, Uint8Array]>;
+  close(): Promise<void>;
 }
 export interface Stores {
-  open(partition: number): Store;
+  /** @throws EvenkeelError `store_ahead` when what is on disk cannot be opened */
+  open(partition: number): Promise<Store>;
   /** Throws a partition's store away, closed before: its log is the truth. */
-  destroy(partition: number): void;
+  destroy(partition: number): Promise<void>;
 }
 
 /** Starts what should run. Its results come back as inputs. */

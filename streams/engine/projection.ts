@@ -32,7 +32,9 @@ export interface Projection<A, R, K> {
   close(): Promise<void>;
 }
 
-export function openProjection<A, R, K, I extends Row, E, X extends Work>(options: ProjectionOptions<A, R, K, I, E, X>): Projection<A, R, K> {
+export async function openProjection<A, R, K, I extends Row, E, X extends Work>(
+  options: ProjectionOptions<A, R, K, I, E, X>,
+): Promise<Projection<A, R, K>> {
   const stop = new AbortController();
   const parts = Array.from({ length: options.partitions }, (_, partition) => new ProjectedPartition(options, partition, stop.signal));
   const part = (partition: number) => {
@@ -40,6 +42,7 @@ export function openProjection<A, R, K, I extends Row, E, X extends Work>(option
     if (!found) throw new EvenkeelError('partitions_changed', `there is no partition ${partition}`);
     return found;
   };
+  await Promise.all(parts.map((each) => each.open()));
   const runs = parts.map((each) => each.run());
   return {
     ready: Promise.all(parts.map((each) => each.ready)).then(() => undefined),
@@ -50,7 +53,7 @@ export function openProjection<A, R, K, I extends Row, E, X extends Work>(option
     async close() {
       stop.abort();
       await Promise.allSettled(runs);
-      for (const each of parts) each.store.close();
+      await Promise.all(parts.map((each) => each.close()));
     },
   };
 }
@@ -70,9 +73,16 @@ class ProjectedPartition<A, R, K, I extends Row, E, X extends Work> {
     this.#options = options;
     this.#partition = partition;
     this.#signal = signal;
-    this.#open(options.stores.open(partition));
+  }
+
+  async open(): Promise<void> {
+    const { stores, machine } = this.#options;
+    this.#use(await stores.open(this.#partition));
     const version = this.store.meta?.version;
-    if (version !== undefined && version !== options.machine.version) this.#rebuild();
+    if (version !== undefined && version !== machine.version) await this.#rebuild();
+  }
+  async close(): Promise<void> {
+    await this.store.close();
   }
 
   get position(): Offset {
@@ -87,7 +97,7 @@ class ProjectedPartition<A, R, K, I extends Row, E, X extends Work> {
       await this.#follow();
     } catch (error) {
       if (!(error instanceof EvenkeelError) || error.code !== 'store_ahead') throw error;
-      this.#rebuild();
+      await this.#rebuild();
       await this.#follow();
     }
   }
@@ -110,14 +120,14 @@ class ProjectedPartition<A, R, K, I extends Row, E, X extends Work> {
     }
   }
 
-  #open(store: Store): void {
+  #use(store: Store): void {
     this.store = store;
     this.#folder = new Folder(this.#options.machine, store, this.#options.partitions);
   }
 
-  #rebuild(): void {
-    this.store.close();
-    this.#options.stores.destroy(this.#partition);
-    this.#open(this.#options.stores.open(this.#partition));
+  async #rebuild(): Promise<void> {
+    await this.store.close();
+    await this.#options.stores.destroy(this.#partition);
+    this.#use(await this.#options.stores.open(this.#partition));
   }
 }

@@ -25,25 +25,25 @@ export async function recover<A, R, K, I extends Row, E, X extends Work>(
   log: PartitionLog,
   open: Store | undefined,
 ): Promise<Store> {
-  let store = open ?? openStore(recovery);
+  let store = open ?? (await openStore(recovery));
   try {
     await catchUp(recovery, log, store);
   } catch (error) {
     if (!(error instanceof EvenkeelError) || error.code !== 'store_ahead') {
-      store.close();
+      await store.close();
       throw error;
     }
-    store = discard(recovery, store, error.message);
+    store = await discard(recovery, store, error.message);
     await catchUp(recovery, log, store);
   }
   return store;
 }
 
-function openStore<A, R, K, I extends Row, E, X extends Work>(recovery: Recovery<A, R, K, I, E, X>): Store {
+async function openStore<A, R, K, I extends Row, E, X extends Work>(recovery: Recovery<A, R, K, I, E, X>): Promise<Store> {
   const { stores, partition, machine } = recovery;
   let store: Store;
   try {
-    store = stores.open(partition);
+    store = await stores.open(partition);
   } catch (error) {
     return discard(recovery, undefined, (error as Error).message);
   }
@@ -53,14 +53,14 @@ function openStore<A, R, K, I extends Row, E, X extends Work>(recovery: Recovery
 }
 
 /** Throws the store away: its log is the truth. */
-export function discard<A, R, K, I extends Row, E, X extends Work>(
+export async function discard<A, R, K, I extends Row, E, X extends Work>(
   { stores, partition, discarded }: Recovery<A, R, K, I, E, X>,
   store: Store | undefined,
   why: string,
-): Store {
+): Promise<Store> {
   discarded(why);
-  store?.close();
-  stores.destroy(partition);
+  await store?.close();
+  await stores.destroy(partition);
   return stores.open(partition);
 }
 

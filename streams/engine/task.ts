@@ -88,7 +88,6 @@ class PartitionTask<A, R, K, I extends Row, E, X extends Work> implements Task<A
   #log!: PartitionLog;
   #store: Store | undefined;
   #overlay!: Overlay<A, R, K, I, E, X>;
-  /** The rows as committed: effects and readers never see the overlay. */
   #fair!: FairQueue;
   #meta: Meta;
   #runningCount = 0;
@@ -97,6 +96,7 @@ class PartitionTask<A, R, K, I extends Row, E, X extends Work> implements Task<A
   #wakeUp: () => void = () => undefined;
   #cancelTimer: () => void = () => undefined;
   #loop: Promise<void> = Promise.resolve();
+  #closed: Promise<void> = Promise.resolve();
   #lose!: (error: Error) => void;
   readonly lost = new Promise<Error>((resolve) => {
     this.#lose = resolve;
@@ -167,7 +167,8 @@ class PartitionTask<A, R, K, I extends Row, E, X extends Work> implements Task<A
     this.#wakeUp();
     await this.#loop;
     this.#end(new EvenkeelError('fenced', `partition ${this.#options.partition} was closed`));
-    await this.#log.close();
+    await this.#log?.close();
+    await this.#closed;
   }
 
   #enter(input: I | undefined, records: readonly Output[], consumed: Consumed | undefined): Promise<State<A, R, K> | undefined> {
@@ -320,7 +321,7 @@ class PartitionTask<A, R, K, I extends Row, E, X extends Work> implements Task<A
     const batch = this.#batch(this.#time.now(), 0, {});
     const committed = await this.#log.commit([this.#encode(batch)], {});
     if (committed.history <= before.positions.history) {
-      this.#store = discard(this.#recovery, this.#store, `it reflects offset ${before.positions.history}, the log ends at ${committed.history}`);
+      this.#store = await discard(this.#recovery, this.#store, `it reflects offset ${before.positions.history}, the log ends at ${committed.history}`);
       throw new EvenkeelError('commit_failed', 'the log is shorter than the local store: reading it anew');
     }
     this.#meta = { ...before, positions: { history: committed.history, words: Math.max(committed.words, before.positions.words) }, batch: batch.number, time: batch.time };
@@ -392,7 +393,7 @@ class PartitionTask<A, R, K, I extends Row, E, X extends Work> implements Task<A
     this.#cancelTimer();
     this.#running.abortAll();
     this.#inbox.rejectAll(error);
-    this.#store?.close();
+    this.#closed = this.#store?.close() ?? Promise.resolve();
     this.#store = undefined;
     this.#lose(error);
   }

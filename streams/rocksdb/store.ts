@@ -1,0 +1,101 @@
+/**
+ * The store on RocksDB: one column, tables as one-letter key prefixes, synchronous calls, one WriteBatch for each transaction.
+ * Invariant 3: rows and the positions they reflect are in the same batch. No write is synced: the log is the truth, and a batch that a
+ * crash loses is read from it again.
+ */
+import { rm } from 'node:fs/promises';
+import { join } from 'node:path';
+import { RocksLevel } from 'rocksdb';
+import { EvenkeelError } from '#schemas/errors.ts';
+import { type Meta, type Store, type Stores, TABLES, type Table, type Write } from '#streams/engine/ports.ts';
+
+/** Larger means fewer flushes, and a longer replay of the write-ahead log after a kill -9 (0.08 s at 16 MB with a million rows). */
+const MEMTABLE_BYTES = 16 * 1_048_576;
+const META_KEY = Buffer.from('!meta');
+const PAGE = 1_000;
+const LETTER_TABLE = new Map(Object.entries(TABLES).map(([table, letter]) => [letter.charCodeAt(0), table as Table]));
+const BUFFERS = { keys: true, values: true, keyEncoding: 'buffer', valueEncoding: 'buffer' } as const;
+
+export function rocksStores(directory: string): Stores {
+  const location = (partition: number) => join(directory, `partition-${partition}`);
+  return {
+    async open(partition) {
+      try {
+        const db = await RocksLevel.open(location(partition), {
+          createIfMissing: true,
+          compaction: 'level',
+          memtableMemoryBudget: MEMTABLE_BYTES,
+          keyEncoding: 'buffer',
+          valueEncoding: 'buffer',
+        });
+        return new RocksStore(db);
+      } catch (cause) {
+        throw new EvenkeelError('store_ahead', `the store of partition ${partition} does not open: ${(cause as Error).message}`, { cause });
+      }
+    },
+    destroy: (partition) => rm(location(partition), { recursive: true, force: true }),
+  };
+}
+
+class RocksStore implements Store {
+  readonly #db: RocksLevel;
+  meta: Meta | undefined;
+
+  constructor(db: RocksLevel) {
+    this.#db = db;
+    const bytes = db._getManySync([META_KEY])[0];
+    this.meta = bytes === undefined ? undefined : (JSON.parse(Buffer.from(bytes).toString()) as Meta);
+  }
+
+  get(table: Table, key: string): Uint8Array | undefined {
+    return this.#db._getManySync([fullKey(table, key)])[0];
+  }
+
+  scan(table: Table, from: string, limit: number, to?: string): readonly (readonly [string, Uint8Array])[] {
+    const iterator = this.#db._iterator({ gte: fullKey(table, from), lt: to === undefined ? tableEnd(table) : fullKey(table, to), ...BUFFERS });
+    try {
+      const { rows } = iterator._nextvSync(limit);
+      return pairs(rows).map(([key, value]) => [key.subarray(2).toString(), value] as const);
+    } finally {
+      iterator._closeSync();
+    }
+  }
+
+  write(writes: readonly Write[], meta: Meta): void {
+    const batch = this.#db.batch();
+    for (const { table, key, value } of writes) {
+      if (value === undefined) batch._del(fullKey(table, key));
+      else batch._put(fullKey(table, key), value);
+    }
+    batch._put(META_KEY, Buffer.from(JSON.stringify(meta)));
+    batch._writeSync();
+    batch._closeSync();
+    this.meta = meta;
+  }
+
+  *entries(): IterableIterator<readonly [Table, string, Uint8Array]> {
+    const iterator = this.#db._iterator({ gte: Buffer.from('a'), lt: Buffer.from('~'), ...BUFFERS });
+    try {
+      for (;;) {
+        const { rows, finished } = iterator._nextvSync(PAGE);
+        for (const [key, value] of pairs(rows)) yield [LETTER_TABLE.get(key[0] as number) as Table, key.subarray(2).toString(), value] as const;
+        if (finished || rows.length === 0) return;
+      }
+    } finally {
+      iterator._closeSync();
+    }
+  }
+
+  close(): Promise<void> {
+    return this.#db.close();
+  }
+}
+
+const fullKey = (table: Table, key: string): Buffer => Buffer.from(`${TABLES[table]}/${key}`);
+/** `0` is the byte after `/`. */
+const tableEnd = (table: Table): Buffer => Buffer.from(`${TABLES[table]}0`);
+
+function* pairwise(rows: readonly Uint8Array[]): Generator<readonly [Buffer, Uint8Array]> {
+  for (let at = 0; at + 1 < rows.length; at += 2) yield [Buffer.from(rows[at] as Uint8Array), rows[at + 1] as Uint8Array];
+}
+const pairs = (rows: readonly Uint8Array[]): (readonly [Buffer, Uint8Array])[] => [...pairwise(rows)];

@@ -1,0 +1,89 @@
+/** What the engine relies on of any store, run on memory and on RocksDB. */
+import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+import type { Meta, Store, Stores, Write } from '#streams/engine/ports.ts';
+
+const meta = (batch: number): Meta => ({
+  positions: { history: batch * 10, words: batch },
+  batch,
+  time: 1_000 + batch,
+  inputs: { 'support.requests': batch },
+  version: 1,
+  partitions: 8,
+});
+const put = (table: Write['table'], key: string, value = key): Write => ({ table, key, value: Buffer.from(value) });
+const keys = (found: ReturnType<Store['scan']>) => found.map(([key]) => key);
+
+export function storeContract(make: () => Stores): void {
+  let stores: Stores;
+  let store: Store;
+  beforeEach(async () => {
+    stores = make();
+    store = await stores.open(3);
+  });
+  afterEach(() => store.close());
+
+  describe('store contract', () => {
+    test('a new store has no meta and no rows', () => {
+      expect(store.meta).toBeUndefined();
+      expect(store.get('account', 'acme')).toBeUndefined();
+      expect(store.scan('queue', '', 10)).toEqual([]);
+    });
+
+    test('a batch puts, deletes and moves the meta together', () => {
+      store.write([put('account', 'acme', 'one'), put('mark', 'acme/r_1')], meta(1));
+      store.write([put('account', 'acme', 'two'), { table: 'mark', key: 'acme/r_1', value: undefined }], meta(2));
+      expect(Buffer.from(store.get('account', 'acme') ?? []).toString()).toBe('two');
+      expect(store.get('mark', 'acme/r_1')).toBeUndefined();
+      expect(store.meta).toEqual(meta(2));
+    });
+
+    test('a scan has byte order, its bounds, its limit, and stays in its table', () => {
+      const queue = ['a/2', 'a/1', 'b/1', 'a-b/1', 'a/é', 'a/\u{1f600}', 'a/\uffee'];
+      store.write([...queue.map((key) => put('queue', key)), put('running', 'a/1'), put('mark', 'z')], meta(1));
+      const byBytes = [...queue].sort((x, y) => Buffer.compare(Buffer.from(x), Buffer.from(y)));
+      expect(keys(store.scan('queue', '', 100))).toEqual(byBytes);
+      expect(keys(store.scan('queue', 'a/', 2, 'a0'))).toEqual(['a/1', 'a/2']);
+      expect(keys(store.scan('queue', 'a/1\0', 1))).toEqual(['a/2']);
+      expect(keys(store.scan('queue', 'b/1', 9))).toEqual(['b/1']);
+    });
+
+    test('values are any bytes, empty ones too', () => {
+      const value = Buffer.from([0, 255, 10, 0]);
+      store.write([{ table: 'words', key: 'k', value }, { table: 'due', key: 'k', value: new Uint8Array(0) }], meta(1));
+      expect(Buffer.compare(store.get('words', 'k') ?? new Uint8Array(1), value)).toBe(0);
+      expect(store.get('due', 'k')?.byteLength).toBe(0);
+    });
+
+    test('what was written is there after closing and opening again', async () => {
+      store.write([put('item', 'acme/c_1')], meta(7));
+      await store.close();
+      store = await stores.open(3);
+      expect(store.meta).toEqual(meta(7));
+      expect(store.get('item', 'acme/c_1')).toBeDefined();
+    });
+
+    test('partitions do not share rows, and a destroyed one is empty', async () => {
+      const other = await stores.open(4);
+      other.write([put('account', 'acme')], meta(1));
+      expect(store.get('account', 'acme')).toBeUndefined();
+      await other.close();
+      await stores.destroy(4);
+      const again = await stores.open(4);
+      expect(again.meta).toBeUndefined();
+      expect(again.get('account', 'acme')).toBeUndefined();
+      await again.close();
+    });
+
+    test('entries are one consistent view, all tables in order', () => {
+      const many = Array.from({ length: 2_500 }, (_, at) => put('mark', `acme/${String(at).padStart(5, '0')}`));
+      store.write([...many, put('account', 'acme'), put('queue', 'acme/1')], meta(1));
+      const entries = store.entries();
+      const first = entries.next().value;
+      store.write([put('mark', 'acme/zzz')], meta(2));
+      const rest = [...entries];
+      expect(first?.slice(0, 2)).toEqual(['account', 'acme']);
+      expect(rest.length).toBe(2_501);
+      expect(rest.at(-1)?.slice(0, 2)).toEqual(['queue', 'acme/1']);
+    });
+  });
+}
