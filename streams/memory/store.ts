@@ -1,22 +1,25 @@
 /** The fake of RocksDB, for simulation: what was written survives `close`, as a disk would; a batch is applied whole or not at all. */
 import { type Meta, type Store, type Stores, TABLE_ORDER, type Table, type Write } from '#streams/engine/ports.ts';
 
+/** Above this share of the keys, changes are sorted in all at once; below it, each takes its place. */
+const RESORT_SHARE = 1 / 16;
+
 class SortedTable {
   readonly #values = new Map<string, Uint8Array>();
+  /** In order, as of the last scan. */
   #keys: string[] = [];
-  #sorted = true;
+  /** Came or went since the last scan. */
+  readonly #changed = new Set<string>();
 
   get(key: string): Uint8Array | undefined {
     return this.#values.get(key);
   }
 
   set(key: string, value: Uint8Array | undefined): void {
-    if (value === undefined) {
-      if (this.#values.delete(key)) this.#sorted = false;
-    } else {
-      if (!this.#values.has(key)) this.#sorted = false;
-      this.#values.set(key, value);
-    }
+    const had = this.#values.has(key);
+    if (value === undefined) this.#values.delete(key);
+    else this.#values.set(key, value);
+    if (had !== (value !== undefined)) this.#changed.add(key);
   }
 
   scan(from: string, limit: number, to: string | undefined): readonly (readonly [string, Uint8Array])[] {
@@ -31,18 +34,30 @@ class SortedTable {
   }
 
   #order(): string[] {
-    if (!this.#sorted) {
-      this.#keys = [...this.#values.keys()].sort(compare);
-      this.#sorted = true;
-    }
+    if (this.#changed.size > this.#keys.length * RESORT_SHARE) this.#keys = [...this.#values.keys()].sort(compare);
+    else for (const key of this.#changed) this.#place(key);
+    this.#changed.clear();
     return this.#keys;
+  }
+
+  #place(key: string): void {
+    const at = lowerBound(this.#keys, key);
+    const there = this.#keys[at] === key;
+    const wanted = this.#values.has(key);
+    if (there !== wanted) this.#keys.splice(at, there ? 1 : 0, ...(wanted ? [key] : []));
   }
 }
 
-/** Byte order of UTF-8, which for keys beyond the basic plane is not that of JavaScript's strings. */
+/** Byte order of UTF-8. It differs from that of JavaScript's strings only where one has a surrogate: those are beyond the basic plane. */
 function compare(a: string, b: string): number {
-  return Buffer.compare(Buffer.from(a), Buffer.from(b));
+  const length = Math.min(a.length, b.length);
+  for (let at = 0; at < length; at++) {
+    const [x, y] = [a.charCodeAt(at), b.charCodeAt(at)];
+    if (x !== y) return rank(x) - rank(y);
+  }
+  return a.length - b.length;
 }
+const rank = (unit: number): number => (unit >= 0xd800 && unit < 0xe000 ? unit + 0x10000 : unit);
 
 function lowerBound(keys: readonly string[], from: string): number {
   let [low, high] = [0, keys.length];
@@ -95,9 +110,9 @@ function storeOf(disk: Disk, alive: () => boolean): Store {
       for (const { table, key, value } of batch) disk.table(table).set(key, value);
       disk.meta = meta;
     },
-    *entries() {
+    entries() {
       const view = TABLE_ORDER.map((table) => [table, disk.table(table).scan('', Number.POSITIVE_INFINITY, undefined)] as const);
-      for (const [table, rows] of view) for (const [key, value] of rows) yield [table, key, value] as const;
+      return view.flatMap(([table, rows]) => rows.map(([key, value]) => [table, key, value] as const)).values();
     },
     close: () => Promise.resolve(),
   };

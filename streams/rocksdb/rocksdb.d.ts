@@ -6,7 +6,7 @@ declare module 'rocksdb' {
     _writeSync(): void;
     _closeSync(): void;
   };
-  type Iterator = {
+  export type Iterator = {
     _nextvSync(size: number): { readonly rows: readonly Uint8Array[]; readonly finished: boolean };
     _closeSync(): void;
   };

@@ -5,7 +5,7 @@
  */
 import { rm } from 'node:fs/promises';
 import { join } from 'node:path';
-import { RocksLevel } from 'rocksdb';
+import { type Iterator as RocksIterator, RocksLevel } from 'rocksdb';
 import { EvenkeelError } from '#schemas/errors.ts';
 import { type Meta, type Store, type Stores, TABLES, type Table, type Write } from '#streams/engine/ports.ts';
 
@@ -20,8 +20,9 @@ export function rocksStores(directory: string): Stores {
   const location = (partition: number) => join(directory, `partition-${partition}`);
   return {
     async open(partition) {
+      let db: RocksLevel | undefined;
       try {
-        const db = await RocksLevel.open(location(partition), {
+        db = await RocksLevel.open(location(partition), {
           createIfMissing: true,
           compaction: 'level',
           memtableMemoryBudget: MEMTABLE_BYTES,
@@ -30,6 +31,8 @@ export function rocksStores(directory: string): Stores {
         });
         return new RocksStore(db);
       } catch (cause) {
+        // Its lock is let go: the caller destroys the store and opens it again.
+        await db?.close();
         throw new EvenkeelError('store_ahead', `the store of partition ${partition} does not open: ${(cause as Error).message}`, { cause });
       }
     },
@@ -44,7 +47,7 @@ class RocksStore implements Store {
   constructor(db: RocksLevel) {
     this.#db = db;
     const bytes = db._getManySync([META_KEY])[0];
-    this.meta = bytes === undefined ? undefined : (JSON.parse(Buffer.from(bytes).toString()) as Meta);
+    this.meta = bytes === undefined ? undefined : decodeMeta(bytes);
   }
 
   get(table: Table, key: string): Uint8Array | undefined {
@@ -52,6 +55,8 @@ class RocksStore implements Store {
   }
 
   scan(table: Table, from: string, limit: number, to?: string): readonly (readonly [string, Uint8Array])[] {
+    // The binding hands out one row where none is asked for.
+    if (limit <= 0) return [];
     const iterator = this.#db._iterator({ gte: fullKey(table, from), lt: to === undefined ? tableEnd(table) : fullKey(table, to), ...BUFFERS });
     try {
       const { rows } = iterator._nextvSync(limit);
@@ -67,23 +72,15 @@ class RocksStore implements Store {
       if (value === undefined) batch._del(fullKey(table, key));
       else batch._put(fullKey(table, key), value);
     }
-    batch._put(META_KEY, Buffer.from(JSON.stringify(meta)));
+    batch._put(META_KEY, encodeMeta(meta));
     batch._writeSync();
     batch._closeSync();
     this.meta = meta;
   }
 
-  *entries(): IterableIterator<readonly [Table, string, Uint8Array]> {
-    const iterator = this.#db._iterator({ gte: Buffer.from('a'), lt: Buffer.from('~'), ...BUFFERS });
-    try {
-      for (;;) {
-        const { rows, finished } = iterator._nextvSync(PAGE);
-        for (const [key, value] of pairs(rows)) yield [LETTER_TABLE.get(key[0] as number) as Table, key.subarray(2).toString(), value] as const;
-        if (finished || rows.length === 0) return;
-      }
-    } finally {
-      iterator._closeSync();
-    }
+  /** An iterator of RocksDB sees the moment at which it was made. */
+  entries(): IterableIterator<readonly [Table, string, Uint8Array]> {
+    return rowsOf(this.#db._iterator({ gte: Buffer.from('a'), lt: Buffer.from('~'), ...BUFFERS }));
   }
 
   close(): Promise<void> {
@@ -91,11 +88,43 @@ class RocksStore implements Store {
   }
 }
 
+function* rowsOf(iterator: RocksIterator): IterableIterator<readonly [Table, string, Uint8Array]> {
+  try {
+    for (;;) {
+      const { rows, finished } = iterator._nextvSync(PAGE);
+      for (const [key, value] of pairs(rows)) yield [LETTER_TABLE.get(key[0] as number) as Table, key.subarray(2).toString(), value] as const;
+      if (finished || rows.length === 0) return;
+    }
+  } finally {
+    iterator._closeSync();
+  }
+}
+
+/** Canonical: equal metas have equal bytes, whatever the order in which their topics were first consumed. */
+function encodeMeta(meta: Meta): Uint8Array {
+  const { positions, batch, time, inputs, version, partitions } = meta;
+  const sorted = Object.fromEntries(Object.entries(inputs).sort(([a], [b]) => (a < b ? -1 : 1)));
+  const { history, words } = positions;
+  return Buffer.from(JSON.stringify({ positions: { history, words }, batch, time, inputs: sorted, version, partitions }));
+}
+
+/** Written by us alone, in one batch with the rows; where its shape is another, the rows' is too. */
+function decodeMeta(bytes: Uint8Array): Meta {
+  const meta = JSON.parse(Buffer.from(bytes).toString()) as Meta;
+  if (!Number.isSafeInteger(meta.batch) || !Number.isSafeInteger(meta.positions?.history)) throw new Error('its positions are not readable');
+  return meta;
+}
+
 const fullKey = (table: Table, key: string): Buffer => Buffer.from(`${TABLES[table]}/${key}`);
 /** `0` is the byte after `/`. */
 const tableEnd = (table: Table): Buffer => Buffer.from(`${TABLES[table]}0`);
 
-function* pairwise(rows: readonly Uint8Array[]): Generator<readonly [Buffer, Uint8Array]> {
-  for (let at = 0; at + 1 < rows.length; at += 2) yield [Buffer.from(rows[at] as Uint8Array), rows[at + 1] as Uint8Array];
+/** RocksDB hands out keys and values in turn. */
+function pairs(rows: readonly Uint8Array[]): (readonly [Buffer, Uint8Array])[] {
+  const found: (readonly [Buffer, Uint8Array])[] = [];
+  for (let at = 0; at + 1 < rows.length; at += 2) {
+    const key = rows[at] as Uint8Array;
+    found.push([Buffer.from(key.buffer, key.byteOffset, key.byteLength), rows[at + 1] as Uint8Array]);
+  }
+  return found;
 }
-const pairs = (rows: readonly Uint8Array[]): (readonly [Buffer, Uint8Array])[] => [...pairwise(rows)];

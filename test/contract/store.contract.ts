@@ -74,12 +74,51 @@ export function storeContract(make: () => Stores): void {
       await again.close();
     });
 
+    test('scans agree with a sorted list through thousands of puts and deletes', () => {
+      const model = new Set<string>();
+      let seed = 42;
+      const random = (below: number) => {
+        seed = (seed * 1_103_515_245 + 12_345) % 2_147_483_648;
+        return seed % below;
+      };
+      for (let batch = 1; batch <= 60; batch++) {
+        const writes = Array.from({ length: 1 + random(batch % 7 === 0 ? 400 : 12) }, (): Write => {
+          const key = `k/${String(random(3_000)).padStart(4, '0')}`;
+          const gone = random(3) === 0;
+          if (gone) model.delete(key);
+          else model.add(key);
+          return gone ? { table: 'due', key, value: undefined } : put('due', key);
+        });
+        store.write(writes, meta(batch));
+        const from = `k/${String(random(3_000)).padStart(4, '0')}`;
+        const expected = [...model].sort().filter((key) => key >= from);
+        expect(keys(store.scan('due', from, 25))).toEqual(expected.slice(0, 25));
+        expect(keys(store.scan('due', from, 10_000))).toEqual(expected);
+      }
+    });
+
+    test('a scan of many and large rows gives all of them at once', () => {
+      const value = new Uint8Array(2_048).fill(7);
+      store.write(Array.from({ length: 5_000 }, (_, at) => ({ table: 'item', key: `t/${at + 10_000}`, value })), meta(1));
+      const found = store.scan('item', '', 5_000);
+      expect(found.length).toBe(5_000);
+      expect(found.every(([, bytes]) => bytes.byteLength === 2_048)).toBe(true);
+    });
+
+    test('a key past the prefix of another table is not seen, nor is a bound of nothing', () => {
+      store.write([put('due', 'x'), put('item', 'x'), put('mark', 'x')], meta(1));
+      expect(keys(store.scan('item', '', 10))).toEqual(['x']);
+      expect(store.scan('item', 'x', 10, 'x')).toEqual([]);
+      expect(store.scan('item', '', 0)).toEqual([]);
+    });
+
     test('entries are one consistent view, all tables in order', () => {
       const many = Array.from({ length: 2_500 }, (_, at) => put('mark', `acme/${String(at).padStart(5, '0')}`));
       store.write([...many, put('account', 'acme'), put('queue', 'acme/1')], meta(1));
       const entries = store.entries();
+      store.write([put('mark', 'acme/aaa')], meta(2));
       const first = entries.next().value;
-      store.write([put('mark', 'acme/zzz')], meta(2));
+      store.write([put('mark', 'acme/zzz'), { table: 'mark', key: 'acme/00001', value: undefined }], meta(3));
       const rest = [...entries];
       expect(first?.slice(0, 2)).toEqual(['account', 'acme']);
       expect(rest.length).toBe(2_501);
