@@ -1,0 +1,156 @@
+/**
+ * A runtime's membership in the group. Records are handed over at once and offsets never committed here: they ride in the fenced
+ * transaction of the task. Every partition is paused at each join, synchronously, until its task says where it stands.
+ */
+import { readFile, writeFile } from 'node:fs/promises';
+import type { Consumer, Kafka } from 'kafkajs';
+import { EvenkeelError } from '#schemas/errors.ts';
+import type { Offset } from '#schemas/ids.ts';
+import type { Rec } from '#streams/engine/ports.ts';
+import { coPartitioned } from './assigner.ts';
+import { createCluster } from './client.ts';
+import { toRecord } from './reader.ts';
+
+export type GroupSubscription = {
+  /** All that is assigned now, kept partitions too: each is paused, and must be sought and resumed. */
+  assigned(partitions: readonly number[]): void;
+  revoked(partitions: readonly number[]): void;
+  /** `from`: where the fetch began; `next`: the position after it. */
+  records(topic: string, partition: number, records: readonly Rec[], from: Offset, next: Offset): void;
+};
+export interface Member {
+  /** A heartbeat in the current generation succeeded just now, and the partition is ours. */
+  owned(partition: number): Promise<boolean>;
+  pause(partition: number): void;
+  resume(partition: number): void;
+  seek(topic: string, partition: number, offset: Offset): void;
+  readonly failed: Promise<Error>;
+  /** Leaves the group at once. */
+  close(): Promise<void>;
+}
+export type MemberOptions = {
+  readonly kafka: Kafka;
+  readonly group: string;
+  readonly topics: readonly string[];
+  /** Where the member id is kept: a restarted process leaves in the name of its dead predecessor. */
+  readonly memberFile: string;
+  readonly sessionTimeoutMs?: number;
+};
+
+const HEARTBEAT_MS = 500;
+const MAX_WAIT_MS = 250;
+
+export async function joinGroup(options: MemberOptions, subscription: GroupSubscription): Promise<Member> {
+  await leaveAsPredecessor(options);
+  const member = new GroupMember(options, subscription);
+  await member.start();
+  return member;
+}
+
+/** Without static membership a dead member holds its partitions until its session ends, 5 to 10 s. */
+async function leaveAsPredecessor({ kafka, group, memberFile }: MemberOptions): Promise<void> {
+  const memberId = await readFile(memberFile, 'utf8').catch(() => undefined);
+  if (!memberId) return;
+  const cluster = createCluster(kafka);
+  try {
+    await cluster.connect();
+    const coordinator = await cluster.findGroupCoordinator({ groupId: group });
+    await coordinator.leaveGroup({ groupId: group, memberId });
+  } catch (error) {
+    // The id is no longer known to the group, which is what was wanted; anything else the join itself will meet.
+    if (!(error instanceof Error)) throw error;
+  } finally {
+    await cluster.disconnect();
+  }
+}
+
+class GroupMember implements Member {
+  readonly #options: MemberOptions;
+  readonly #subscription: GroupSubscription;
+  readonly #consumer: Consumer;
+  #owned: readonly number[] = [];
+  #beats: ((alive: boolean) => void)[] = [];
+  #fail!: (error: Error) => void;
+  readonly failed = new Promise<Error>((resolve) => {
+    this.#fail = resolve;
+  });
+
+  constructor(options: MemberOptions, subscription: GroupSubscription) {
+    this.#options = options;
+    this.#subscription = subscription;
+    this.#consumer = options.kafka.consumer({
+      groupId: options.group,
+      partitionAssigners: [coPartitioned(() => this.#owned)],
+      sessionTimeout: options.sessionTimeoutMs ?? 6_000,
+      rebalanceTimeout: 10_000,
+      heartbeatInterval: HEARTBEAT_MS,
+      maxWaitTimeInMs: MAX_WAIT_MS,
+      maxBytesPerPartition: 1_048_576,
+      allowAutoTopicCreation: false,
+      retry: { initialRetryTime: 50, multiplier: 1.5, maxRetryTime: 1_000, retries: 1_000 },
+    });
+  }
+
+  async start(): Promise<void> {
+    const { GROUP_JOIN, HEARTBEAT, CRASH, REBALANCING } = this.#consumer.events;
+    this.#consumer.on(GROUP_JOIN, ({ payload }) => this.#joined(payload.memberId, payload.memberAssignment));
+    this.#consumer.on(HEARTBEAT, () => this.#beat(true));
+    this.#consumer.on(REBALANCING, () => this.#beat(false));
+    this.#consumer.on(CRASH, ({ payload }) => {
+      this.#beat(false);
+      if (!payload.restart) this.#fail(payload.error);
+    });
+    await this.#consumer.connect();
+    await this.#consumer.subscribe({ topics: [...this.#options.topics], fromBeginning: true });
+    await this.#consumer.run({
+      autoCommit: false,
+      eachBatchAutoResolve: true,
+      partitionsConsumedConcurrently: 8,
+      eachBatch: async ({ batch }) => {
+        const from = Number((batch as unknown as { fetchedOffset: string }).fetchedOffset);
+        const records = batch.messages.map((message) => toRecord(message as Parameters<typeof toRecord>[0]));
+        this.#subscription.records(batch.topic, batch.partition, records, from, Number(batch.lastOffset()) + 1);
+      },
+    });
+  }
+
+  async owned(partition: number): Promise<boolean> {
+    const alive = await new Promise<boolean>((resolve) => {
+      this.#beats.push(resolve);
+      setTimeout(() => resolve(false), this.#options.sessionTimeoutMs ?? 6_000).unref();
+    });
+    return alive && this.#owned.includes(partition);
+  }
+
+  pause(partition: number): void {
+    this.#consumer.pause(this.#options.topics.map((topic) => ({ topic, partitions: [partition] })));
+  }
+  resume(partition: number): void {
+    this.#consumer.resume(this.#options.topics.map((topic) => ({ topic, partitions: [partition] })));
+  }
+  seek(topic: string, partition: number, offset: Offset): void {
+    this.#consumer.seek({ topic, partition, offset: String(offset) });
+  }
+
+  async close(): Promise<void> {
+    await this.#consumer.disconnect();
+  }
+
+  #joined(memberId: string, assignment: Readonly<Record<string, readonly number[]>>): void {
+    const partitions = [...(assignment[this.#options.topics[0] as string] ?? [])];
+    const lost = this.#owned.filter((partition) => !partitions.includes(partition));
+    this.#owned = partitions;
+    for (const partition of partitions) this.pause(partition);
+    writeFile(this.#options.memberFile, memberId).catch((cause: Error) =>
+      this.#fail(new EvenkeelError('unavailable', `the member id cannot be written to ${this.#options.memberFile}`, { cause })),
+    );
+    if (lost.length > 0) this.#subscription.revoked(lost);
+    this.#subscription.assigned(partitions);
+  }
+
+  #beat(alive: boolean): void {
+    const waiting = this.#beats;
+    this.#beats = [];
+    for (const resolve of waiting) resolve(alive);
+  }
+}
