@@ -1,0 +1,257 @@
+/**
+ * Copies a partition's history into its tenants' audit topics. Entries are acknowledged first and the chain is stored after: what a crash
+ * leaves unstored is sent again, byte for byte the same under the same key, and compaction collapses it (invariant 9).
+ *
+ * Two readings of one log. The leading one goes on whatever happens and copies for tenants whose topic takes entries. A tenant that is new
+ * to this process, or whose topic failed, is *behind*: a second reading, begun at that tenant's own position and with a producer of its own,
+ * catches it up and hands it to the leading one. So a missing topic delays nobody else.
+ */
+import type { Codec } from '#schemas/codec.ts';
+import { EvenkeelError } from '#schemas/errors.ts';
+import type { Offset, TenantId } from '#schemas/ids.ts';
+import type { Log, Stores } from '#streams/engine/ports.ts';
+import { Chains, newChain, type TenantChain } from './chains.ts';
+import { type AuditSender, collect, extend, historicReader, type Round, sendEntries } from './round.ts';
+
+export type CopyOptions = {
+  readonly partition: number;
+  readonly partitions: number;
+  readonly topic: string;
+  readonly codec: Codec;
+  readonly log: Pick<Log, 'follow'>;
+  readonly stores: Stores;
+  /** A new producer: the leading reading has one, each catching up its own, so that one topic's failure cannot spoil another's. */
+  readonly connect: () => AuditSender;
+  readonly copied?: (entries: number) => void;
+  readonly lag?: (partition: number, offsets: number) => void;
+  readonly warn?: (message: string) => void;
+  /** ms to the first retry of a failed tenant; it doubles. */
+  readonly retryMs?: number;
+};
+
+const FIRST_RETRY_MS = 1_000;
+const LAST_RETRY_MS = 15_000;
+/** A healthy broker acknowledges in milliseconds. One that is slow for a tenant must not hold up the others for longer than this. */
+const LEADING_LIMIT_MS = 1_000;
+const CATCH_UP_LIMIT_MS = 30_000;
+
+/** Failures in a row, and when to try again. */
+type Retry = { readonly failures: number; readonly timer: NodeJS.Timeout | undefined };
+
+export class PartitionCopier {
+  readonly #options: CopyOptions;
+  readonly #stop = new AbortController();
+  #chains!: Chains;
+  /** Tenants whose entries the leading reading sends. */
+  readonly #live = new Map<TenantId, TenantChain>();
+  /** Tenants that need a catching up; a timer says when, none says at once. */
+  readonly #behind = new Map<TenantId, Retry>();
+  /** The leading reading has taken up every transaction before this. */
+  #taken: Offset = 0;
+  #batch = 0;
+  #catchingUp: Promise<void> | undefined;
+  #leading: Promise<void> | undefined;
+  #sender: AuditSender;
+  #markReady!: () => void;
+  /** The end that the history had at the start was reached once. */
+  readonly ready = new Promise<void>((resolve) => {
+    this.#markReady = resolve;
+  });
+  #fail!: (error: Error) => void;
+  /** Resolves when the partition can no longer be copied. */
+  readonly failed = new Promise<Error>((resolve) => {
+    this.#fail = resolve;
+  });
+
+  constructor(options: CopyOptions) {
+    this.#options = options;
+    this.#sender = options.connect();
+  }
+
+  async start(): Promise<void> {
+    const { stores, partition, partitions } = this.#options;
+    this.#chains = await Chains.open(stores, partition, partitions);
+    this.#leading = this.#lead().catch((error: Error) => this.#fail(error));
+  }
+
+  async close(): Promise<void> {
+    this.#stop.abort();
+    for (const { timer } of this.#behind.values()) clearTimeout(timer);
+    await this.#leading;
+    await this.#catchingUp;
+    await this.#sender.close();
+    await this.#chains.close();
+  }
+
+  /** Tenants that are not copied at the moment, because their topic failed. */
+  get failing(): number {
+    return [...this.#behind.values()].filter(({ failures }) => failures > 0).length;
+  }
+
+  async #lead(): Promise<void> {
+    try {
+      await this.#follow();
+    } catch (error) {
+      if (!this.#mismatch(error)) throw error;
+      this.#options.warn?.(`partition ${this.#options.partition}: ${error.message}; its chains are computed anew`);
+      await this.#rebuild();
+      await this.#follow();
+    }
+  }
+
+  /** The chains are of another log than this one: its numbers differ, or no transaction begins where they stand. */
+  #mismatch(error: unknown): error is EvenkeelError {
+    if (!(error instanceof EvenkeelError)) return false;
+    const from = this.#chains.meta.positions.history;
+    return error.code === 'store_ahead' || (error.code === 'fold_failed' && from > 0 && this.#taken === from);
+  }
+
+  async #follow(): Promise<void> {
+    const { log, topic, partition, codec } = this.#options;
+    const reader = historicReader(codec);
+    const from = this.#chains.meta.positions.history;
+    [this.#taken, this.#batch] = [from, this.#chains.meta.batch];
+    for (const [tenant] of this.#chains.behind()) this.#behind.set(tenant, { failures: 0, timer: undefined });
+    let target: Offset | undefined;
+    for await (const { records, next, end } of log.follow(topic, partition, from, this.#stop.signal)) {
+      if (end < from) throw new EvenkeelError('store_ahead', `the chains reflect offset ${from}, the history ends at ${end}`);
+      const round = collect(reader, records, this.#taken);
+      if (round) await this.#copy(round);
+      this.#catchUpSoon();
+      this.#options.lag?.(partition, Math.max(0, end - next));
+      target ??= end;
+      if (next >= target) this.#markReady();
+    }
+  }
+
+  /** Everything up to the first await happens at once: a tenant that catches up meanwhile joins before or after this round, never within. */
+  async #copy(round: Round): Promise<void> {
+    for (const number of round.numbers) {
+      if (number !== this.#batch + 1) throw new EvenkeelError('store_ahead', `the chains reflect batch ${this.#batch}, the history goes on with ${number}`);
+      this.#batch = number;
+    }
+    this.#taken = round.next;
+    const live = [...round.tenants.keys()].filter((tenant) => this.#live.has(tenant));
+    this.#fallBehind([...round.tenants.keys()].filter((tenant) => !this.#live.has(tenant) && !this.#behind.has(tenant)), round.start);
+    const changed = new Map<TenantId, TenantChain>();
+    const sends = live.map((tenant) => this.#send(this.#sender, tenant, this.#live.get(tenant) as TenantChain, round, LEADING_LIMIT_MS));
+    for (const { tenant, before, after, error } of await Promise.all(sends)) {
+      if (after) this.#live.set(tenant, after);
+      changed.set(tenant, after ?? { ...before, behind: true });
+      if (error) this.#failed(tenant, error);
+    }
+    this.#chains.write(changed, { next: round.next, batch: this.#batch, time: round.last.time });
+  }
+
+  /** Stored at once, before a catching up can look: a tenant that is behind has a row. */
+  #fallBehind(tenants: readonly TenantId[], start: Offset): void {
+    if (tenants.length === 0) return;
+    const chains = tenants.map((tenant): [TenantId, TenantChain] => {
+      this.#behind.set(tenant, { failures: 0, timer: undefined });
+      // Known from an earlier process, and not behind then: all its events before this round are on its topic.
+      const known = this.#chains.get(tenant);
+      return [tenant, known ? { ...known, next: Math.max(known.next, start), behind: true } : newChain(start)];
+    });
+    this.#chains.write(chains);
+  }
+
+  #failed(tenant: TenantId, error: Error): void {
+    const { retryMs = FIRST_RETRY_MS, warn } = this.#options;
+    const failures = (this.#behind.get(tenant)?.failures ?? 0) + 1;
+    const wait = Math.min(LAST_RETRY_MS, retryMs * 2 ** (failures - 1));
+    const timer = setTimeout(() => {
+      this.#behind.set(tenant, { failures, timer: undefined });
+      this.#catchUpSoon();
+    }, wait);
+    this.#live.delete(tenant);
+    this.#behind.set(tenant, { failures, timer });
+    warn?.(`the audit of ${tenant} waits, its topic takes no entries (${error.message}); trying again in ${wait} ms`);
+  }
+
+  async #send(sender: AuditSender, tenant: TenantId, before: TenantChain, round: Round, limitMs: number) {
+    const { entries, after } = extend(tenant, this.#options.partition, before, round);
+    try {
+      await sendEntries(sender, this.#options.codec, entries, limitMs);
+      this.#options.copied?.(entries.length);
+      return { tenant, before, after };
+    } catch (error) {
+      return { tenant, before, error: error as Error };
+    }
+  }
+
+  #catchUpSoon(): void {
+    if (this.#catchingUp || this.#stop.signal.aborted || !this.#due().length) return;
+    this.#catchingUp = this.#catchUp()
+      .catch((error: Error) => this.#fail(error))
+      .finally(() => {
+        this.#catchingUp = undefined;
+        this.#catchUpSoon();
+      });
+  }
+
+  #due(): TenantId[] {
+    return [...this.#behind].filter(([, { timer }]) => timer === undefined).map(([tenant]) => tenant);
+  }
+
+  /** Reads from the oldest position of the tenants that are due, until it meets the leading reading. */
+  async #catchUp(): Promise<void> {
+    const { log, topic, partition, codec, connect } = this.#options;
+    const chains = new Map<TenantId, TenantChain>();
+    for (const tenant of this.#due()) {
+      const chain = this.#chains.get(tenant);
+      if (chain) chains.set(tenant, chain);
+    }
+    const sender = connect();
+    const reader = historicReader(codec);
+    let position = Math.min(...[...chains.values()].map(({ next }) => next));
+    try {
+      for await (const { records } of log.follow(topic, partition, position, this.#stop.signal)) {
+        const round = collect(reader, records, position);
+        if (round) {
+          position = round.next;
+          await this.#copyBehind(sender, round, chains);
+        }
+        if (position >= this.#taken) this.#join(chains);
+        if (chains.size === 0) return;
+      }
+    } finally {
+      await sender.close();
+    }
+  }
+
+  async #copyBehind(sender: AuditSender, round: Round, chains: Map<TenantId, TenantChain>): Promise<void> {
+    const concerned = [...chains.keys()].filter((tenant) => round.tenants.has(tenant));
+    const sends = concerned.map((tenant) => {
+      const failures = this.#behind.get(tenant)?.failures ?? 0;
+      const limit = Math.min(CATCH_UP_LIMIT_MS, LEADING_LIMIT_MS * 2 ** failures);
+      return this.#send(sender, tenant, chains.get(tenant) as TenantChain, round, limit);
+    });
+    for (const { tenant, after, error } of await Promise.all(sends)) {
+      if (after) chains.set(tenant, after);
+      else chains.delete(tenant);
+      if (error) this.#failed(tenant, error);
+    }
+    this.#chains.write(chains);
+  }
+
+  /** At once: from here on the leading reading sends what it takes up. */
+  #join(chains: Map<TenantId, TenantChain>): void {
+    for (const [tenant, chain] of chains) {
+      chains.set(tenant, { ...chain, behind: false });
+      this.#live.set(tenant, { ...chain, behind: false });
+      this.#behind.delete(tenant);
+    }
+    this.#chains.write(chains);
+    chains.clear();
+  }
+
+  async #rebuild(): Promise<void> {
+    const { stores, partition, partitions } = this.#options;
+    await this.#catchingUp;
+    await this.#chains.close();
+    await stores.destroy(partition);
+    this.#chains = await Chains.open(stores, partition, partitions);
+    this.#live.clear();
+    this.#behind.clear();
+  }
+}
