@@ -18,6 +18,9 @@ export function spawnRegistry({ java, dir, port }, stdio) {
     PATH: process.env.PATH,
     QUARKUS_HTTP_HOST: '127.0.0.1',
     QUARKUS_HTTP_PORT: String(port),
+    // Its management port is 9000 unless told otherwise, and a second registry would not start.
+    QUARKUS_MANAGEMENT_HOST: '127.0.0.1',
+    QUARKUS_MANAGEMENT_PORT: '0',
     QUARKUS_LOG_LEVEL: 'WARN',
     APICURIO_STORAGE_KIND: 'sql',
     APICURIO_STORAGE_SQL_KIND: 'h2',

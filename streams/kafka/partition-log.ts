@@ -36,7 +36,7 @@ export function kafkaLog(options: KafkaLogOptions): Log {
         transactionTimeout: TRANSACTION_TIMEOUT_MS,
         retry: RETRY,
         allowAutoTopicCreation: false,
-        createPartitioner: () => () => 0,
+        createPartitioner: explicitPartition,
       });
       try {
         await producer.connect();
@@ -128,4 +128,9 @@ class KafkaPartition implements PartitionLog {
 export function toMessage({ key, value, headers, partition }: Output, fallback: number): Message {
   const plain = Object.fromEntries(Object.entries(headers ?? {}).map(([name, header]) => [name, Buffer.from(header)]));
   return { key, value: value === null ? null : Buffer.from(value), partition: partition ?? fallback, headers: plain };
+}
+
+/** Every record names its partition; kafkajs asks the partitioner all the same. */
+export function explicitPartition() {
+  return ({ message }: { readonly message: Message }): number => message.partition ?? 0;
 }

@@ -4,7 +4,7 @@ import { EvenkeelError } from '#schemas/errors.ts';
 import type { Instant, Offset } from '#schemas/ids.ts';
 import type { Output } from '#streams/engine/machine.ts';
 import { classify } from './client.ts';
-import { toMessage } from './partition-log.ts';
+import { explicitPartition, toMessage } from './partition-log.ts';
 
 export type Sent = { readonly offset: Offset; readonly time: Instant };
 export interface RecordSender {
@@ -88,7 +88,7 @@ class BatchingSender implements RecordSender {
       maxInFlightRequests: 5,
       retry: RETRY,
       allowAutoTopicCreation: false,
-      createPartitioner: () => () => 0,
+      createPartitioner: explicitPartition,
     });
     await producer.connect();
     return producer;

@@ -76,6 +76,7 @@ export class MemoryBroker {
 
   changed(signal: AbortSignal): Promise<void> {
     return new Promise((resolve) => {
+      if (signal.aborted) return resolve();
       this.#waiters.push(resolve);
       signal.addEventListener('abort', () => resolve(), { once: true });
     });

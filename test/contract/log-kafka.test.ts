@@ -1,0 +1,41 @@
+import { inject } from 'vitest';
+import { createKafka } from '#streams/kafka/client.ts';
+import { kafkaLog } from '#streams/kafka/partition-log.ts';
+import { Reader } from '#streams/kafka/reader.ts';
+import { logContract } from './log.contract.ts';
+
+const { brokers, admin } = inject('kafka');
+const client = (name: string) => createKafka({ brokers, ...admin, clientId: name });
+const topics = { history: 'contract.history', words: 'contract.words' };
+const INPUT = 'contract.input';
+const PARTITIONS = 16;
+let next = 0;
+
+logContract(async () => {
+  const kafka = client('contract');
+  const administrator = kafka.admin();
+  await administrator.connect();
+  const there = await administrator.listTopics();
+  if (!there.includes(topics.history)) {
+    const configEntries = [{ name: 'message.timestamp.type', value: 'LogAppendTime' }];
+    const make = (topic: string) => ({ topic, numPartitions: PARTITIONS, replicationFactor: -1, configEntries });
+    await administrator.createTopics({ waitForLeaders: false, topics: [topics.history, topics.words, INPUT].map(make) });
+    while (!(await administrator.listTopics()).includes(INPUT)) await new Promise((resolve) => setTimeout(resolve, 50));
+  }
+  const warn = () => undefined;
+  const [reader, follower] = [new Reader(client('reader'), warn), new Reader(client('follower'), warn)];
+  return {
+    log: kafkaLog({ kafka, reader, follower, group: 'contract', topics, owned: async () => true }),
+    partition: next++,
+    ...topics,
+    input: INPUT,
+    async groupOffset(topic, partition) {
+      const [found] = await administrator.fetchOffsets({ groupId: 'contract', topics: [topic] });
+      const offset = Number(found?.partitions.find((each) => each.partition === partition)?.offset ?? -1);
+      return offset < 0 ? undefined : offset;
+    },
+    async close() {
+      await Promise.all([administrator.disconnect(), reader.close(), follower.close()]);
+    },
+  };
+});
