@@ -40,6 +40,8 @@ export function kafkaLog(options: KafkaLogOptions): Log {
       });
       try {
         await producer.connect();
+        // Only the first transaction calls initProducerId, which fences: an empty one, which sends nothing else.
+        await (await producer.transaction()).abort();
       } catch (error) {
         throw classify(error, `partition ${partition} cannot be opened`);
       }
