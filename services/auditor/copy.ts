@@ -4,7 +4,8 @@
  *
  * Two readings of one log. The leading one goes on whatever happens and copies for tenants whose topic takes entries. A tenant that is new
  * to this process, or whose topic failed, is *behind*: a second reading, begun at that tenant's own position and with a producer of its own,
- * catches it up and hands it to the leading one. So a missing topic delays nobody else.
+ * catches it up and hands it to the leading one. So a missing topic delays nobody else. (In kafkajs one topic that is missing or forbidden
+ * fails the metadata of all that its producer writes to: so unproven topics are tried one by one, and a producer that failed is replaced.)
  */
 import type { Codec } from '#schemas/codec.ts';
 import { EvenkeelError } from '#schemas/errors.ts';
@@ -19,6 +20,8 @@ export type CopyOptions = {
   readonly topic: string;
   readonly codec: Codec;
   readonly log: Pick<Log, 'follow'>;
+  /** For catching up: readings of the same partition do not share a connection. */
+  readonly again: Pick<Log, 'follow'>;
   readonly stores: Stores;
   /** A new producer: the leading reading has one, each catching up its own, so that one topic's failure cannot spoil another's. */
   readonly connect: () => AuditSender;
@@ -34,9 +37,14 @@ const LAST_RETRY_MS = 15_000;
 /** A healthy broker acknowledges in milliseconds. One that is slow for a tenant must not hold up the others for longer than this. */
 const LEADING_LIMIT_MS = 1_000;
 const CATCH_UP_LIMIT_MS = 30_000;
+/** For the first entries to a topic that may be missing; it doubles with each failure, in case the broker is slow. */
+const PROOF_LIMIT_MS = 1_000;
+const LAST_PROOF_LIMIT_MS = 5_000;
 
 /** Failures in a row, and when to try again. */
 type Retry = { readonly failures: number; readonly timer: NodeJS.Timeout | undefined };
+/** One catching up; `proven`: their topics took entries in it. */
+type Pass = { readonly chains: Map<TenantId, TenantChain>; readonly proven: Set<TenantId>; sender: AuditSender };
 
 export class PartitionCopier {
   readonly #options: CopyOptions;
@@ -134,12 +142,14 @@ export class PartitionCopier {
     const live = [...round.tenants.keys()].filter((tenant) => this.#live.has(tenant));
     this.#fallBehind([...round.tenants.keys()].filter((tenant) => !this.#live.has(tenant) && !this.#behind.has(tenant)), round.start);
     const changed = new Map<TenantId, TenantChain>();
-    const sends = live.map((tenant) => this.#send(this.#sender, tenant, this.#live.get(tenant) as TenantChain, round, LEADING_LIMIT_MS));
+    const limits = [LEADING_LIMIT_MS];
+    const sends = live.map((tenant) => this.#send(this.#sender, tenant, this.#live.get(tenant) as TenantChain, round, limits));
     for (const { tenant, before, after, error } of await Promise.all(sends)) {
       if (after) this.#live.set(tenant, after);
       changed.set(tenant, after ?? { ...before, behind: true });
       if (error) this.#failed(tenant, error);
     }
+    if ([...changed.values()].some(({ behind }) => behind)) this.#sender = this.#replace(this.#sender);
     this.#chains.write(changed, { next: round.next, batch: this.#batch, time: round.last.time });
   }
 
@@ -168,15 +178,20 @@ export class PartitionCopier {
     warn?.(`the audit of ${tenant} waits, its topic takes no entries (${error.message}); trying again in ${wait} ms`);
   }
 
-  async #send(sender: AuditSender, tenant: TenantId, before: TenantChain, round: Round, limitMs: number) {
+  async #send(sender: AuditSender, tenant: TenantId, before: TenantChain, round: Round, limits: readonly number[]) {
     const { entries, after } = extend(tenant, this.#options.partition, before, round);
     try {
-      await sendEntries(sender, this.#options.codec, entries, limitMs);
+      await sendEntries(sender, this.#options.codec, entries, limits);
       this.#options.copied?.(entries.length);
       return { tenant, before, after };
     } catch (error) {
       return { tenant, before, error: error as Error };
     }
+  }
+
+  #replace(sender: AuditSender): AuditSender {
+    sender.close().catch((error: Error) => this.#options.warn?.(`a producer was not closed: ${error.message}`));
+    return this.#options.connect();
   }
 
   #catchUpSoon(): void {
@@ -195,43 +210,50 @@ export class PartitionCopier {
 
   /** Reads from the oldest position of the tenants that are due, until it meets the leading reading. */
   async #catchUp(): Promise<void> {
-    const { log, topic, partition, codec, connect } = this.#options;
-    const chains = new Map<TenantId, TenantChain>();
-    for (const tenant of this.#due()) {
-      const chain = this.#chains.get(tenant);
-      if (chain) chains.set(tenant, chain);
-    }
-    const sender = connect();
+    const { again, topic, partition, codec, connect } = this.#options;
+    const chains = new Map(this.#due().map((tenant): [TenantId, TenantChain] => [tenant, this.#chains.get(tenant) ?? newChain(0)]));
+    const pass: Pass = { chains, proven: new Set(), sender: connect() };
     const reader = historicReader(codec);
     let position = Math.min(...[...chains.values()].map(({ next }) => next));
     try {
-      for await (const { records } of log.follow(topic, partition, position, this.#stop.signal)) {
+      for await (const { records } of again.follow(topic, partition, position, this.#stop.signal)) {
         const round = collect(reader, records, position);
         if (round) {
           position = round.next;
-          await this.#copyBehind(sender, round, chains);
+          await this.#copyBehind(pass, round);
         }
         if (position >= this.#taken) this.#join(chains);
         if (chains.size === 0) return;
       }
     } finally {
-      await sender.close();
+      await pass.sender.close();
     }
   }
 
-  async #copyBehind(sender: AuditSender, round: Round, chains: Map<TenantId, TenantChain>): Promise<void> {
+  async #copyBehind(pass: Pass, round: Round): Promise<void> {
+    const { chains, proven } = pass;
+    const failures = (tenant: TenantId) => this.#behind.get(tenant)?.failures ?? 0;
     const concerned = [...chains.keys()].filter((tenant) => round.tenants.has(tenant));
-    const sends = concerned.map((tenant) => {
-      const failures = this.#behind.get(tenant)?.failures ?? 0;
-      const limit = Math.min(CATCH_UP_LIMIT_MS, LEADING_LIMIT_MS * 2 ** failures);
-      return this.#send(sender, tenant, chains.get(tenant) as TenantChain, round, limit);
-    });
-    for (const { tenant, after, error } of await Promise.all(sends)) {
-      if (after) chains.set(tenant, after);
-      else chains.delete(tenant);
-      if (error) this.#failed(tenant, error);
+    const limits = [CATCH_UP_LIMIT_MS];
+    const sends = concerned.filter((tenant) => proven.has(tenant)).map((tenant) => this.#send(pass.sender, tenant, chains.get(tenant) as TenantChain, round, limits));
+    for (const sent of await Promise.all(sends)) this.#caughtUp(pass, sent);
+    // One by one, those that have failed before at the end.
+    for (const tenant of concerned.filter((each) => !proven.has(each)).sort((a, b) => failures(a) - failures(b))) {
+      const proof = Math.min(LAST_PROOF_LIMIT_MS, PROOF_LIMIT_MS * 2 ** failures(tenant));
+      this.#caughtUp(pass, await this.#send(pass.sender, tenant, chains.get(tenant) as TenantChain, round, [proof, CATCH_UP_LIMIT_MS]));
     }
-    this.#chains.write(chains);
+  }
+
+  #caughtUp(pass: Pass, { tenant, after, error }: { readonly tenant: TenantId; readonly after?: TenantChain; readonly error?: Error }): void {
+    if (after) {
+      pass.chains.set(tenant, after);
+      pass.proven.add(tenant);
+      this.#chains.write([[tenant, after]]);
+      return;
+    }
+    pass.chains.delete(tenant);
+    this.#failed(tenant, error ?? new Error('no entries were sent'));
+    pass.sender = this.#replace(pass.sender);
   }
 
   /** At once: from here on the leading reading sends what it takes up. */

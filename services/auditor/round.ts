@@ -73,9 +73,12 @@ export function extend(tenant: TenantId, partition: number, chain: TenantChain, 
   return { entries, after };
 }
 
-/** Sends in order; @throws when one is not acknowledged, or does not come within `limitMs`: some entries may be on the topic then. */
-export async function sendEntries(sender: AuditSender, codec: Codec, entries: readonly AuditEntry[], limitMs: number): Promise<void> {
-  for (let at = 0; at < entries.length; ) {
+/**
+ * Sends in order, in parts; a part's acknowledgement must come within its limit, the last of which counts for all that follow.
+ * @throws when one does not: some entries may be on the topic then
+ */
+export async function sendEntries(sender: AuditSender, codec: Codec, entries: readonly AuditEntry[], limits: readonly number[]): Promise<void> {
+  for (let at = 0, part = 0; at < entries.length; part++) {
     const records: Output[] = [];
     for (let bytes = 0; at < entries.length && (records.length === 0 || bytes < MOST_BYTES); at++) {
       const entry = entries[at] as AuditEntry;
@@ -83,7 +86,7 @@ export async function sendEntries(sender: AuditSender, codec: Codec, entries: re
       bytes += value.byteLength;
       records.push({ topic: auditTopic(entry.tenant), partition: 0, key: String(entry.sequence), value });
     }
-    await within(limitMs, sender.send(records));
+    await within(limits[Math.min(part, limits.length - 1)] ?? 0, sender.send(records));
   }
 }
 
