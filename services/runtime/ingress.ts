@@ -10,9 +10,10 @@ import type { Policy } from '#schemas/policy.ts';
 import type { RecordOf } from '#schemas/records.ts';
 import { KID_HEADER, PLATFORM_KID, SIGNATURE_HEADER, verifyPlatform, verifyProducer } from '#schemas/signature.ts';
 import { partitionOf, TOPICS } from '#schemas/topics.ts';
+import type { Consumed } from '#streams/engine/inbox.ts';
 import type { Output } from '#streams/engine/machine.ts';
 import type { Rec } from '#streams/engine/ports.ts';
-import type { CommandInput, RequestInput } from '#streams/support/input.ts';
+import type { CommandInput, Input, RequestInput } from '#streams/support/input.ts';
 import { commandMark } from '#streams/support/evolve.ts';
 
 export type Sealing = {
@@ -26,7 +27,7 @@ export type IngressParts = {
   readonly partitions: number;
   readonly vault: Sealing;
   /** The tenant's policy as committed; undefined when there is no such tenant. */
-  readonly policyOf: (tenant: TenantId) => Policy | undefined;
+  readonly policyOf: (tenant: TenantId, partition: number) => Policy | undefined;
 };
 export type Arrival =
   | { readonly input: RequestInput | CommandInput }
@@ -86,7 +87,7 @@ export class Ingress {
       return { pass: [reroute(record, bytes, partitionOf(value.tenantId, partitions))] };
     }
     const tenant = this.#tenant(partition, record, value.tenantId);
-    const policy = this.#parts.policyOf(tenant);
+    const policy = this.#parts.policyOf(tenant, partition);
     if (!policy) throw new EvenkeelError('tenant_unknown', `there is no tenant ${tenant}`);
     const source = this.#verify(record, bytes, tenant, policy);
     checkFields(value);
@@ -189,7 +190,13 @@ function reroute(record: Rec, value: Uint8Array, partition: number): Output {
   };
 }
 
-export function deadLetter(codec: Codec, topic: string, partition: number, record: Pick<Rec, 'key' | 'value' | 'offset'>, error: Error): Output {
+/** An input that could not be decided. Its words were sealed or are gone: the letter names where its record stands. */
+export function deadLetterOf(codec: Codec, partition: number, input: Input, error: Error, consumed: Consumed | undefined): Output {
+  const record = { key: input.tenant, value: null, offset: consumed?.from ?? -1 };
+  return deadLetter(codec, consumed?.topic ?? input.kind, partition, record, error);
+}
+
+function deadLetter(codec: Codec, topic: string, partition: number, record: Pick<Rec, 'key' | 'value' | 'offset'>, error: Error): Output {
   const bytes = record.value ?? new Uint8Array(0);
   const code: ErrorCode = error instanceof EvenkeelError ? error.code : 'decision_failed';
   const value = codec.encode('dead_letter', {

@@ -15,11 +15,14 @@ export type Flow = {
 };
 /** How often a paused partition is looked at. */
 const RESUME_MS = 20;
-const TOPICS_IN = ['tenant.commands', 'support.requests'] as const;
+export const TOPICS_IN = ['tenant.commands', 'support.requests'] as const;
 export type InTopic = (typeof TOPICS_IN)[number];
+/** `logStarts`: where retention has cut the heads of the topics. */
+export type Opened = { readonly task: SupportTask; readonly logStarts: Readonly<Record<string, Offset>> };
 
 export class FedPartition {
   readonly #task: SupportTask;
+  readonly #logStarts: Opened['logStarts'];
   readonly #ingress: Ingress;
   readonly #flow: Flow;
   readonly #partition: number;
@@ -30,9 +33,10 @@ export class FedPartition {
   #waiting = 0;
   #closed = false;
 
-  constructor(partition: number, task: SupportTask, ingress: Ingress, flow: Flow, onError: (error: Error) => void) {
+  constructor(partition: number, { task, logStarts }: Opened, ingress: Ingress, flow: Flow, onError: (error: Error) => void) {
     this.#partition = partition;
     this.#task = task;
+    this.#logStarts = logStarts;
     this.#ingress = ingress;
     this.#flow = flow;
     this.#onError = onError;
@@ -41,18 +45,18 @@ export class FedPartition {
   /** Where the task stands; the group's own offsets are not asked. */
   start(): void {
     for (const topic of TOPICS_IN) {
-      const at = this.#task.position(topic);
+      const at = this.#expected.get(topic) ?? Math.max(this.#task.position(topic), this.#logStarts[topic] ?? 0);
       this.#expected.set(topic, at);
       this.#flow.seek(topic, this.#partition, at);
     }
     this.#flow.resume(this.#partition);
   }
 
-  /** `next`: the position after these records. A batch that starts elsewhere than where the task stands is an echo of an older seek. */
-  records(topic: InTopic, records: readonly Rec[], next: Offset): void {
+  /** A fetch that began beyond where the task stands is an echo of an older seek: taking it would skip records. */
+  records(topic: InTopic, records: readonly Rec[], from: Offset, next: Offset): void {
     const expected = this.#expected.get(topic) ?? 0;
+    if (next <= expected || from > expected) return;
     const fresh = records.filter((record) => record.offset >= expected);
-    if (next <= expected) return;
     this.#expected.set(topic, next);
     this.#waiting += fresh.length;
     const chain = (this.#chains.get(topic) ?? Promise.resolve()).then(() => this.#feed(topic, fresh));

@@ -113,6 +113,12 @@ export class Reader {
     }
   }
 
+  /** The first offset that retention has left. */
+  async start(topic: string, partition: number): Promise<Offset> {
+    await this.#connect([topic]);
+    return (await this.#bounds(topic, partition, 0))[0];
+  }
+
   async close(): Promise<void> {
     this.#closed = true;
     this.#changed();

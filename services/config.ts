@@ -1,0 +1,91 @@
+/** Every setting, in one table: the only reader of the environment. The README's table is generated from it. */
+import { EvenkeelError } from '#schemas/errors.ts';
+
+type Setting<T> = {
+  readonly env: string;
+  /** undefined: it must be set. */
+  readonly fallback: string | undefined;
+  readonly secret?: true;
+  readonly doc: string;
+  readonly parse: (text: string) => T;
+};
+
+const text = (value: string): string => value;
+const optional = (value: string): string | undefined => (value === '' ? undefined : value);
+const list = (value: string): readonly string[] => value.split(',').map((each) => each.trim());
+const flag = (value: string): boolean => {
+  if (value !== 'true' && value !== 'false') throw new Error('true or false');
+  return value === 'true';
+};
+const integer =
+  (min: number, max: number) =>
+  (value: string): number => {
+    const number = Number(value);
+    if (!Number.isInteger(number) || number < min || number > max) throw new Error(`an integer from ${min} to ${max}`);
+    return number;
+  };
+const key = (value: string): Uint8Array => {
+  if (!/^[0-9a-f]{64}$/i.test(value)) throw new Error('64 hexadecimal digits (32 bytes)');
+  return Buffer.from(value, 'hex');
+};
+
+function setting<T>(env: string, fallback: string | undefined, parse: (text: string) => T, doc: string, secret?: true): Setting<T> {
+  return { env, fallback, parse, doc, ...(secret ? { secret } : {}) };
+}
+
+export const SETTINGS = {
+  brokers: setting('KAFKA_BROKERS', '127.0.0.1:8083', list, 'Kafka brokers, comma-separated'),
+  kafkaUsername: setting('KAFKA_USERNAME', '', optional, "this service's Kafka principal (SASL/SCRAM-SHA-512)"),
+  kafkaPassword: setting('KAFKA_PASSWORD', '', optional, 'its password', true),
+  kafkaTls: setting('KAFKA_TLS', 'false', flag, 'whether the brokers speak TLS'),
+  registryUrl: setting('SCHEMA_REGISTRY_URL', 'http://127.0.0.1:8082/apis/ccompat/v7', text, "the schema registry, Confluent's API"),
+  masterKey: setting('EVENKEEL_MASTER_KEY', undefined, key, 'the key from which all others are derived, 64 hexadecimal digits', true),
+  dataDir: setting('EVENKEEL_DATA_DIR', '.evenkeel/data', text, 'where this process keeps its local stores'),
+  httpHost: setting('EVENKEEL_HTTP_HOST', '127.0.0.1', text, "the gateway's address"),
+  httpPort: setting('EVENKEEL_HTTP_PORT', '8080', integer(1, 65_535), "the gateway's port"),
+  opsPort: setting('EVENKEEL_OPS_PORT', '8081', integer(1, 65_535), 'port of /metrics, /healthz and /readyz, on loopback'),
+  instance: setting('EVENKEEL_INSTANCE', 'evenkeel', text, "this process's name in logs and metrics"),
+  issuersFile: setting('EVENKEEL_ISSUERS_FILE', '.evenkeel/issuers.json', text, 'JSON: token issuers, their keys and the tenants they may speak for'),
+  gatewayUrl: setting('EVENKEEL_GATEWAY_URL', 'http://127.0.0.1:8080', text, 'where the command line finds the gateway'),
+  inFlightPerPartition: setting('EVENKEEL_IN_FLIGHT_PER_PARTITION', '64', integer(1, 100_000), 'requests that run at once in one partition'),
+  modelDelayMs: setting('EVENKEEL_MODEL_DELAY_MS', '0', integer(0, 600_000), 'how long the offline model takes, to try out slow models'),
+  logLevel: setting('EVENKEEL_LOG_LEVEL', 'info', text, 'trace, debug, info, warn, error'),
+} as const;
+
+type Values = { readonly [K in keyof typeof SETTINGS]: ReturnType<(typeof SETTINGS)[K]['parse']> };
+export type Config = Values & {
+  readonly kafka: {
+    readonly brokers: readonly string[];
+    readonly username: string | undefined;
+    readonly password: string | undefined;
+    readonly tls: boolean;
+  };
+};
+
+/** @throws EvenkeelError `setting_invalid`, which names the setting and what it takes; a secret's value is never shown */
+export function loadConfig(env: Readonly<Record<string, string | undefined>> = process.env): Config {
+  const entries = Object.entries(SETTINGS).map(([name, each]) => [name, read(each as Setting<unknown>, env)]);
+  const values = Object.fromEntries(entries) as Values;
+  const { brokers, kafkaUsername: username, kafkaPassword: password, kafkaTls: tls } = values;
+  return { ...values, kafka: { brokers, username, password, tls } };
+}
+
+function read({ env, fallback, parse, doc, secret }: Setting<unknown>, from: Readonly<Record<string, string | undefined>>): unknown {
+  const value = from[env] ?? fallback;
+  if (value === undefined) throw new EvenkeelError('setting_invalid', `${env} must be set: ${doc}`);
+  try {
+    return parse(value);
+  } catch (cause) {
+    const shown = secret ? 'its value' : `"${value}"`;
+    throw new EvenkeelError('setting_invalid', `${env}: ${shown} is not ${(cause as Error).message} (${doc})`, { cause });
+  }
+}
+
+/** The README's table. */
+export function settingsTable(): string {
+  const rows = Object.values(SETTINGS).map(({ env, fallback, doc, secret }) => {
+    const shown = fallback === undefined ? '*must be set*' : fallback === '' ? '' : `\`${fallback}\``;
+    return `| \`${env}\` | ${shown} | ${doc}${secret ? ' (secret)' : ''} |`;
+  });
+  return ['| Setting | Default | Meaning |', '|---|---|---|', ...rows].join('\n');
+}

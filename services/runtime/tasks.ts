@@ -1,0 +1,91 @@
+/** Opens a partition's task on its real parts: RocksDB, Kafka, vault and agent. */
+import { join } from 'node:path';
+import { performance } from 'node:perf_hooks';
+import type { Logger } from 'pino';
+import { Counter, Gauge, Histogram, type Registry } from 'prom-client';
+import type { Codec } from '#schemas/codec.ts';
+import type { Clock, Log } from '#streams/engine/ports.ts';
+import { openTask } from '#streams/engine/task.ts';
+import type { Reader } from '#streams/kafka/reader.ts';
+import { rocksStores } from '#streams/rocksdb/store.ts';
+import type { Support } from '#streams/support/support.ts';
+import type { Config } from '../config.ts';
+import type { Vault } from '../vault.ts';
+import type { Knowledge } from './agent/retrieval.ts';
+import { deadLetterOf } from './ingress.ts';
+import { type Opened, TOPICS_IN } from './partition.ts';
+import { type Agent, turns } from './turns.ts';
+
+export type TaskParts = {
+  readonly config: Config;
+  readonly log: Logger;
+  readonly metrics: Registry;
+  readonly kafka: Log;
+  readonly reader: Reader;
+  readonly codec: Codec;
+  readonly machine: Support;
+  readonly partitions: number;
+  readonly vault: Vault;
+  readonly knowledge: Knowledge;
+  readonly agent: Agent;
+  readonly topics: { readonly history: string; readonly words: string };
+};
+
+const LONGEST_TIMER_MS = 2_147_483_647;
+const clock: Clock = {
+  monotonic: () => performance.now(),
+  after(ms, run) {
+    const timer = setTimeout(run, Math.min(Math.ceil(ms), LONGEST_TIMER_MS));
+    return () => clearTimeout(timer);
+  },
+};
+
+export function taskOpener(parts: TaskParts): (partition: number) => Promise<Opened> {
+  const { config, log, machine, partitions, topics, kafka, codec } = parts;
+  const stores = rocksStores(join(config.dataDir, 'stores'));
+  const watched = partitionMetrics(parts.metrics);
+  return async (partition) => {
+    const started = performance.now();
+    // No retrieval starts before the partition's knowledge has been read to its end.
+    const known = parts.knowledge.open(partition);
+    const logStarts: Record<string, number> = {};
+    for (const topic of TOPICS_IN) logStarts[topic] = await parts.reader.start(topic, partition);
+    await known;
+    const task = await openTask({
+      machine,
+      partition,
+      partitions,
+      topics,
+      log: kafka,
+      stores,
+      clock,
+      cap: config.inFlightPerPartition,
+      effects: (owner) => turns({ ...parts, warn: (message, error) => log.warn({ err: error }, message) }, owner),
+      deadLetter: (input, error, consumed) => [deadLetterOf(codec, partition, input, error, consumed)],
+      report: {
+        committed({ events, ms }) {
+          watched.commits.observe(ms / 1_000);
+          watched.events.inc(events);
+        },
+        warn: (message, error) => log.warn({ err: error }, message),
+      },
+    });
+    void task.lost.then(() => parts.knowledge.shut(partition));
+    watched.opened.set({ partition }, (performance.now() - started) / 1_000);
+    log.info({ partition, ms: Math.round(performance.now() - started) }, 'partition opened');
+    return { task, logStarts };
+  };
+}
+
+function partitionMetrics(register: Registry) {
+  return {
+    commits: new Histogram({
+      name: 'evenkeel_commit_seconds',
+      help: 'Duration of a transaction, from its first record to its store batch',
+      buckets: [0.002, 0.005, 0.01, 0.015, 0.025, 0.05, 0.1, 0.25, 1, 5],
+      registers: [register],
+    }),
+    events: new Counter({ name: 'evenkeel_events_total', help: 'Events committed', registers: [register] }),
+    opened: new Gauge({ name: 'evenkeel_partition_open_seconds', help: 'How long the last opening of a partition took', labelNames: ['partition'], registers: [register] }),
+  };
+}

@@ -1,0 +1,190 @@
+/**
+ * Words under keys of tenant and person: AES-256-GCM, the associated data naming tenant, person and the record's place (invariant 8).
+ * A person's data key is random, wrapped under the platform's key, and lives on `tenant.keys` under `tenant/person/key_id`, so that two
+ * writers never race and a tombstone erases. Each ciphertext names its key.
+ */
+import { createCipheriv, createDecipheriv, randomBytes } from 'node:crypto';
+import type { Codec } from '#schemas/codec.ts';
+import { deriveKey } from '#schemas/digest.ts';
+import { EvenkeelError } from '#schemas/errors.ts';
+import type { PersonId, TenantId } from '#schemas/ids.ts';
+import { partitionOf, type Topic } from '#schemas/topics.ts';
+import type { Output } from '#streams/engine/machine.ts';
+import type { Log } from '#streams/engine/ports.ts';
+
+export interface Vault {
+  /** `place` is the record that the words belong to, `<request>/<step>`. */
+  seal(tenant: TenantId, person: PersonId, place: string, words: Uint8Array): Promise<Uint8Array>;
+  /** @throws EvenkeelError `sealed_unreadable`: wrong tenant, person, place or key, or the key was erased */
+  open(tenant: TenantId, person: PersonId, place: string, sealed: Uint8Array): Promise<Uint8Array>;
+  /** Every partition of the keys was read to the end it had at opening. */
+  readonly ready: Promise<void>;
+  readonly failed: Promise<Error>;
+  close(): Promise<void>;
+}
+export type VaultOptions = {
+  readonly log: Pick<Log, 'follow'>;
+  readonly send: (records: readonly Output[]) => Promise<unknown>;
+  readonly codec: Codec;
+  readonly masterKey: Uint8Array;
+  readonly partitions: number;
+};
+
+const KEYS: Topic = 'tenant.keys';
+const VERSION = 1;
+const KEY_ID = 16;
+const NONCE = 12;
+const TAG = 16;
+const HEADER = 1 + KEY_ID + NONCE;
+/** How long a key that another process has just written may take to arrive. */
+const KEY_WAIT_MS = 5_000;
+const UNWRAPPED_KEYS = 20_000;
+
+export function openVault(options: VaultOptions): Vault {
+  return new KafkaVault(options);
+}
+
+class KafkaVault implements Vault {
+  readonly #options: VaultOptions;
+  readonly #wrapping: Uint8Array;
+  /** Wrapped keys by `tenant/person/key_id`, and each person's newest. */
+  readonly #wrapped = new Map<string, Uint8Array>();
+  readonly #newest = new Map<string, string>();
+  readonly #unwrapped = new Map<string, Uint8Array>();
+  readonly #making = new Map<string, Promise<string>>();
+  readonly #awaited = new Map<string, (() => void)[]>();
+  readonly #stop = new AbortController();
+  readonly ready: Promise<void>;
+  readonly failed: Promise<Error>;
+
+  constructor(options: VaultOptions) {
+    this.#options = options;
+    this.#wrapping = deriveKey(options.masterKey, 'wrap');
+    const followed = Array.from({ length: options.partitions }, (_, partition) => this.#follow(partition));
+    this.ready = Promise.all(followed.map(({ ready }) => ready)).then(() => undefined);
+    this.failed = Promise.race(followed.map(({ failed }) => failed));
+  }
+
+  async seal(tenant: TenantId, person: PersonId, place: string, words: Uint8Array): Promise<Uint8Array> {
+    const at = this.#newest.get(`${tenant}/${person}`) ?? (await this.#make(tenant, person));
+    const nonce = randomBytes(NONCE);
+    const cipher = createCipheriv('aes-256-gcm', this.#key(at), nonce);
+    cipher.setAAD(associated(tenant, person, place));
+    const keyId = Buffer.from(at.slice(at.lastIndexOf('/') + 1), 'hex');
+    return Buffer.concat([Buffer.of(VERSION), keyId, nonce, cipher.update(words), cipher.final(), cipher.getAuthTag()]);
+  }
+
+  async open(tenant: TenantId, person: PersonId, place: string, sealed: Uint8Array): Promise<Uint8Array> {
+    const bytes = Buffer.from(sealed.buffer, sealed.byteOffset, sealed.byteLength);
+    if (bytes.length < HEADER + TAG || bytes[0] !== VERSION) throw new EvenkeelError('sealed_unreadable', 'not sealed words of a known version');
+    const at = `${tenant}/${person}/${bytes.subarray(1, 1 + KEY_ID).toString('hex')}`;
+    if (!this.#wrapped.has(at)) await this.#arrival(at);
+    try {
+      const decipher = createDecipheriv('aes-256-gcm', this.#key(at), bytes.subarray(1 + KEY_ID, HEADER));
+      decipher.setAAD(associated(tenant, person, place));
+      decipher.setAuthTag(bytes.subarray(-TAG));
+      return Buffer.concat([decipher.update(bytes.subarray(HEADER, -TAG)), decipher.final()]);
+    } catch (cause) {
+      throw new EvenkeelError('sealed_unreadable', `the words of ${place} do not open under this person's key`, { cause });
+    }
+  }
+
+  async close(): Promise<void> {
+    this.#stop.abort();
+  }
+
+  /** Side by side first seals of a person make one key. */
+  #make(tenant: TenantId, person: PersonId): Promise<string> {
+    const who = `${tenant}/${person}`;
+    let making = this.#making.get(who);
+    if (!making) {
+      making = this.#write(tenant, person).finally(() => this.#making.delete(who));
+      this.#making.set(who, making);
+    }
+    return making;
+  }
+
+  async #write(tenant: TenantId, person: PersonId): Promise<string> {
+    const { codec, partitions, send } = this.#options;
+    const keyId = randomBytes(KEY_ID).toString('hex');
+    const at = `${tenant}/${person}/${keyId}`;
+    const wrapped = this.#wrap(at, randomBytes(32));
+    const value = codec.encode('person_key', { tenant, person, keyId, wrapped: Buffer.from(wrapped) });
+    await send([{ topic: KEYS, partition: partitionOf(tenant, partitions), key: at, value }]);
+    this.#learn(at, wrapped);
+    return at;
+  }
+
+  #follow(partition: number): { readonly ready: Promise<void>; readonly failed: Promise<Error> } {
+    let markReady: () => void = () => undefined;
+    const ready = new Promise<void>((resolve) => {
+      markReady = resolve;
+    });
+    const run = async (): Promise<never> => {
+      let target: number | undefined;
+      for await (const { records, next, end } of this.#options.log.follow(KEYS, partition, 0, this.#stop.signal)) {
+        for (const { key, value } of records) if (key !== undefined) this.#record(key, value);
+        target ??= end;
+        if (next >= target) markReady();
+      }
+      return new Promise<never>(() => undefined);
+    };
+    return { ready, failed: run().catch((error: Error) => error) };
+  }
+
+  #record(at: string, value: Uint8Array | null): void {
+    if (value === null) {
+      this.#wrapped.delete(at);
+      this.#unwrapped.delete(at);
+      const who = at.slice(0, at.lastIndexOf('/'));
+      if (this.#newest.get(who) === at) this.#newest.delete(who);
+      return;
+    }
+    const decoded = this.#options.codec.decode(value);
+    if (decoded.name === 'person_key') this.#learn(at, decoded.value.wrapped);
+  }
+
+  #learn(at: string, wrapped: Uint8Array): void {
+    this.#wrapped.set(at, wrapped);
+    this.#newest.set(at.slice(0, at.lastIndexOf('/')), at);
+    for (const arrived of this.#awaited.get(at) ?? []) arrived();
+    this.#awaited.delete(at);
+  }
+
+  async #arrival(at: string): Promise<void> {
+    await new Promise<void>((resolve) => {
+      const timer = setTimeout(resolve, KEY_WAIT_MS);
+      const arrived = () => {
+        clearTimeout(timer);
+        resolve();
+      };
+      this.#awaited.set(at, [...(this.#awaited.get(at) ?? []), arrived]);
+    });
+    if (!this.#wrapped.has(at)) throw new EvenkeelError('sealed_unreadable', 'the key of these words is not known: it was erased, or never written');
+  }
+
+  #key(at: string): Uint8Array {
+    const known = this.#unwrapped.get(at);
+    if (known) return known;
+    const wrapped = this.#wrapped.get(at);
+    if (!wrapped) throw new EvenkeelError('sealed_unreadable', 'the key of these words was erased');
+    const decipher = createDecipheriv('aes-256-gcm', this.#wrapping, wrapped.subarray(0, NONCE));
+    decipher.setAAD(Buffer.from(at));
+    decipher.setAuthTag(wrapped.subarray(-TAG));
+    const key = Buffer.concat([decipher.update(wrapped.subarray(NONCE, -TAG)), decipher.final()]);
+    if (this.#unwrapped.size >= UNWRAPPED_KEYS) this.#unwrapped.clear();
+    this.#unwrapped.set(at, key);
+    return key;
+  }
+
+  #wrap(at: string, key: Uint8Array): Uint8Array {
+    const nonce = randomBytes(NONCE);
+    const cipher = createCipheriv('aes-256-gcm', this.#wrapping, nonce);
+    cipher.setAAD(Buffer.from(at));
+    return Buffer.concat([nonce, cipher.update(key), cipher.final(), cipher.getAuthTag()]);
+  }
+}
+
+function associated(tenant: TenantId, person: PersonId, place: string): Uint8Array {
+  return Buffer.from(`${tenant}\n${person}\n${place}`);
+}
