@@ -89,3 +89,9 @@ export function settingsTable(): string {
   });
   return ['| Setting | Default | Meaning |', '|---|---|---|', ...rows].join('\n');
 }
+
+/** One setting, undefined where the environment does not set it: the command line then asks what runs on this machine. */
+export function settingOf<N extends keyof typeof SETTINGS>(name: N, env: Readonly<Record<string, string | undefined>> = process.env): Values[N] | undefined {
+  const each = SETTINGS[name] as Setting<Values[N]>;
+  return env[each.env] === undefined ? undefined : read(each, env);
+}

@@ -1,0 +1,71 @@
+/** The auditor: follows the history of all partitions, and is the only one to write `audit.<tenant>`. */
+import { join } from 'node:path';
+import { Counter, Gauge, type Registry } from 'prom-client';
+import { createCodec } from '#schemas/codec.ts';
+import { runMain } from '#services/ops.ts';
+import { createKafka } from '#streams/kafka/client.ts';
+import { createSender } from '#streams/kafka/producer.ts';
+import { Reader } from '#streams/kafka/reader.ts';
+import { loadSchemas } from '#streams/kafka/registry.ts';
+import { rocksStores } from '#streams/rocksdb/store.ts';
+import { PartitionCopier } from './copy.ts';
+
+const HISTORY = 'tenant.events';
+
+await runMain(async ({ config, log, metrics, fail }) => {
+  const warn = (message: string) => log.warn(message);
+  const kafka = createKafka({ ...config.kafka, clientId: config.instance, warn });
+  const [codec, partitions] = await Promise.all([loadSchemas(config.registryUrl).then(createCodec), historyPartitions(kafka)]);
+  const [reader, again] = [new Reader(kafka, warn), new Reader(kafka, warn)];
+  const stores = rocksStores(join(config.dataDir, 'audit'));
+  const measured = measure(metrics, () => copiers.reduce((sum, each) => sum + each.failing, 0));
+  const shared = { partitions, topic: HISTORY, codec, log: reader, again, stores, connect: () => createSender(kafka), warn, ...measured };
+  const copiers = Array.from({ length: partitions }, (_, partition) => new PartitionCopier({ partition, ...shared }));
+  const waiting = new Set(copiers.keys());
+  for (const [partition, copier] of copiers.entries()) {
+    void copier.ready.then(() => waiting.delete(partition));
+    void copier.failed.then(fail);
+  }
+  await Promise.all(copiers.map((copier) => copier.start()));
+  return {
+    waitingFor: () => [...waiting].map((partition) => `partition ${partition} to reach the end of its history`),
+    async close() {
+      await Promise.all(copiers.map((copier) => copier.close()));
+      await Promise.all([reader.close(), again.close()]);
+    },
+  };
+});
+
+async function historyPartitions(kafka: ReturnType<typeof createKafka>): Promise<number> {
+  const admin = kafka.admin();
+  await admin.connect();
+  try {
+    const { topics } = await admin.fetchTopicMetadata({ topics: [HISTORY] });
+    return topics[0]?.partitions.length ?? 0;
+  } finally {
+    await admin.disconnect();
+  }
+}
+
+function measure(registry: Registry, failingTenants: () => number) {
+  const registers = [registry];
+  const entries = new Counter({ name: 'evenkeel_audit_entries_total', help: 'Entries acknowledged by audit topics', registers });
+  const offsets = new Gauge({
+    name: 'evenkeel_audit_lag_offsets',
+    help: 'Offsets of the history that are not copied yet',
+    labelNames: ['partition'],
+    registers,
+  });
+  new Gauge({
+    name: 'evenkeel_audit_failing_tenants',
+    help: 'Tenants whose audit topic takes no entries at the moment',
+    registers,
+    collect() {
+      this.set(failingTenants());
+    },
+  });
+  return {
+    copied: (count: number) => entries.inc(count),
+    lag: (partition: number, behind: number) => offsets.set({ partition: String(partition) }, behind),
+  };
+}
