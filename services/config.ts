@@ -92,6 +92,6 @@ export function settingsTable(): string {
 
 /** One setting, undefined where the environment does not set it: the command line then asks what runs on this machine. */
 export function settingOf<N extends keyof typeof SETTINGS>(name: N, env: Readonly<Record<string, string | undefined>> = process.env): Values[N] | undefined {
-  const each = SETTINGS[name] as Setting<Values[N]>;
-  return env[each.env] === undefined ? undefined : read(each, env);
+  const each = SETTINGS[name] as Setting<unknown>;
+  return env[each.env] === undefined ? undefined : (read(each, env) as Values[N]);
 }
