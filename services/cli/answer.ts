@@ -1,0 +1,64 @@
+/** What the gateway says of a request, checked: a field of another type is an error here and not `undefined` on the screen. */
+import { CommandError } from './command.ts';
+
+export type Citation = { readonly document: string; readonly heading: string; readonly version: string };
+export type Answer = {
+  readonly request_id: string | null;
+  readonly outcome: string;
+  readonly answer: string | null;
+  readonly citations: readonly Citation[];
+  readonly cost_micro_usd: number;
+  readonly degraded: { readonly mode: string; readonly reason: string } | null;
+  readonly reason: string | null;
+  /** A refusal at the door says in words which limit it was. */
+  readonly detail?: string;
+};
+export type Verdict = { readonly request: string; readonly stage: string };
+
+type Fields = Readonly<Record<string, unknown>>;
+const fields = (value: unknown): Fields => (typeof value === 'object' && value !== null ? (value as Fields) : {});
+const text = (value: unknown): string => (typeof value === 'string' ? value : '');
+
+export function parseVerdict(body: unknown): Verdict {
+  const { request_id, stage } = fields(body);
+  if (typeof request_id === 'string') return { request: request_id, stage: text(stage) || 'queued' };
+  throw new CommandError('The gateway accepted the request, but gave it no id.', 'Is EVENKEEL_GATEWAY_URL the address of an Evenkeel gateway?');
+}
+
+/** undefined while the request has not finished. */
+export function parseAnswer(body: unknown): Answer | undefined {
+  const { request_id, outcome, answer, citations, cost_micro_usd, degraded, reason } = fields(body);
+  if (typeof outcome !== 'string') return undefined;
+  const { mode, reason: degradedBy } = fields(degraded);
+  return {
+    request_id: text(request_id) || null,
+    outcome,
+    answer: typeof answer === 'string' ? answer : null,
+    citations: Array.isArray(citations) ? citations.map(citation) : [],
+    cost_micro_usd: typeof cost_micro_usd === 'number' ? cost_micro_usd : 0,
+    degraded: typeof mode === 'string' ? { mode, reason: text(degradedBy) } : null,
+    reason: typeof reason === 'string' ? reason : null,
+  };
+}
+
+function citation(value: unknown): Citation {
+  const { document, heading, version } = fields(value);
+  return { document: text(document), heading: text(heading), version: text(version) };
+}
+
+/** 409, 429 and 503 are the platform's own verdicts; anything else is a failure of the call. */
+export function refusedAtTheDoor(status: number, body: unknown): Answer | undefined {
+  if (status !== 409 && status !== 429 && status !== 503) return undefined;
+  const { request_id, code, title, detail } = fields(body);
+  const words = [text(title), text(detail)].filter(Boolean).join(': ');
+  return {
+    request_id: text(request_id) || null,
+    outcome: 'refused',
+    answer: null,
+    citations: [],
+    cost_micro_usd: 0,
+    degraded: null,
+    reason: text(code) || `http_${status}`,
+    ...(words ? { detail: words } : {}),
+  };
+}

@@ -1,0 +1,149 @@
+/** Asks as a tenant's end user: publishes over HTTP, watches the request's life, prints its end. */
+import { randomUUID } from 'node:crypto';
+import pc from 'picocolors';
+import { type Answer, parseAnswer, parseVerdict, refusedAtTheDoor, type Verdict } from './answer.ts';
+import { type Command, CommandError, EXIT, dollars, integerOption, parseOptions, type Terminal, tenantOption, UsageError } from './command.ts';
+import { Gateway, type GatewayReply } from './gateway.ts';
+import { gatewayUrl, mint } from './local.ts';
+import { Stages } from './stages.ts';
+
+const DAY_MS = 86_400_000;
+const DEFAULT_TIMEOUT_S = 120;
+/** Where the stream of events has ended early, the request is asked for its state this often. */
+const POLL_MS = 300;
+
+const OPTIONS = {
+  tenant: { type: 'string' },
+  conversation: { type: 'string' },
+  person: { type: 'string' },
+  'deadline-ms': { type: 'string' },
+  timeout: { type: 'string' },
+  json: { type: 'boolean' },
+} as const;
+
+type Asked = {
+  readonly tenant: ReturnType<typeof tenantOption>;
+  readonly person: string;
+  readonly timeoutMs: number;
+  readonly json: boolean;
+  readonly body: { readonly message: string; readonly conversation_id?: string; readonly deadline_ms?: number };
+};
+
+export function parseAsk(args: readonly string[]): Asked {
+  const { values, positionals } = parseOptions(args, OPTIONS);
+  const message = positionals.join(' ').trim();
+  const tenant = tenantOption(values.tenant);
+  if (message === '') throw new UsageError('no question was given');
+  const deadline = integerOption('deadline-ms', values['deadline-ms'], 1, DAY_MS);
+  const timeout = integerOption('timeout', values.timeout, 1, 86_400) ?? DEFAULT_TIMEOUT_S;
+  return {
+    tenant,
+    person: values.person ?? 'local-user',
+    timeoutMs: timeout * 1_000,
+    json: values.json ?? false,
+    body: {
+      message,
+      ...(values.conversation === undefined ? {} : { conversation_id: values.conversation }),
+      ...(deadline === undefined ? {} : { deadline_ms: deadline }),
+    },
+  };
+}
+
+export const ask: Command = {
+  name: 'ask',
+  summary: "Ask a tenant's support desk a question, and see what becomes of it.",
+  usage: 'npm run ask -- --tenant <tenant> [options] "<question>"',
+  options: [
+    '--tenant <tenant>          whose desk is asked',
+    '--person <name>            who asks (local-user): requests and conversations belong to one person',
+    '--conversation <id>        goes on with a conversation; without it, a new one',
+    '--deadline-ms <ms>         how long the platform may take',
+    `--timeout <seconds>        how long this command waits (${DEFAULT_TIMEOUT_S})`,
+    '--json                     exactly one object on stdout, nothing else there',
+    'exit codes                 0 answered or handed off, 1 refused or failed, 2 wrong usage',
+  ],
+  examples: [
+    'npm run ask -- --tenant fastify "How do I register a plugin?"',
+    'npm run ask -- --tenant pino --conversation c1 "How do I redact a field?"',
+    'npm run --silent ask -- --tenant undici --json "How do I set a timeout?"',
+  ],
+  async run(args, terminal) {
+    const asked = parseAsk(args);
+    const answer = await watch(asked, asked.json ? quiet(terminal) : terminal);
+    if (asked.json) terminal.out(JSON.stringify(answer));
+    else print(answer, terminal);
+    return answer.outcome === 'answered' || answer.outcome === 'handed_off' ? EXIT.ok : EXIT.failed;
+  },
+};
+
+const quiet = (terminal: Terminal): Terminal => ({ ...terminal, live: false, note: () => undefined, status: () => undefined });
+
+async function watch({ tenant, person, timeoutMs, body }: Asked, terminal: Terminal): Promise<Answer> {
+  const stop = AbortSignal.timeout(timeoutMs);
+  const url = await gatewayUrl();
+  const gateway = new Gateway(url, await mint({ tenant, role: 'end_user', subject: person }));
+  const stages = new Stages(terminal);
+  let verdict: Verdict | undefined;
+  try {
+    const reply = await gateway.post('/v1/requests', body, { 'idempotency-key': randomUUID() }, stop);
+    if (reply.status !== 202) return refusal(reply, url);
+    verdict = parseVerdict(reply.body);
+    stages.reached(verdict.stage);
+    return await finish(gateway, verdict.request, stages, stop);
+  } catch (error) {
+    if (!stop.aborted) throw error;
+    const at = verdict ? ` Request ${verdict.request} was ${stages.last}.` : '';
+    throw new CommandError(`No answer within ${timeoutMs / 1_000} s.${at}`, 'It goes on without this command. Wait longer with --timeout <seconds>.');
+  } finally {
+    stages.end();
+  }
+}
+
+/** The lifecycle as it happens; the answer itself is fetched once it is there. */
+async function finish(gateway: Gateway, request: string, stages: Stages, stop: AbortSignal): Promise<Answer> {
+  const path = `/v1/requests/${encodeURIComponent(request)}`;
+  try {
+    for await (const event of gateway.events(`${path}/events`, stop)) if (stages.event(event) === 'finished') break;
+  } catch (error) {
+    // The stream is for watching; what the request came to can be asked for without it.
+    if (stop.aborted || error instanceof CommandError) throw error;
+  }
+  for (;;) {
+    const reply = await gateway.get(path, stop);
+    const answer = reply.status === 200 ? parseAnswer(reply.body) : undefined;
+    if (answer) return answer;
+    // A request of which the gateway's view has not heard yet is there a moment later: its record is safe.
+    if (reply.status !== 200 && reply.status !== 404) throw unexpected(reply);
+    await new Promise((resolve) => setTimeout(resolve, POLL_MS));
+    stop.throwIfAborted();
+  }
+}
+
+function refusal(reply: GatewayReply, url: string): Answer {
+  const answer = refusedAtTheDoor(reply.status, reply.body);
+  if (answer) return answer;
+  throw unexpected(reply, url);
+}
+
+function unexpected({ status, body }: GatewayReply, url?: string): CommandError {
+  const { title, detail } = body as { title?: string; detail?: string };
+  const said = [title, detail].filter(Boolean).join(': ');
+  const next = status === 401 || status === 403 ? 'Does the tenant exist, and is this the local gateway? npm run status shows what runs.' : 'npm run status shows what runs.';
+  return new CommandError(`The gateway${url ? ` at ${url}` : ''} says ${status}${said ? `: ${said}` : ''}.`, next);
+}
+
+function print(answer: Answer, terminal: Terminal): void {
+  if (answer.answer) terminal.out(answer.answer);
+  if (answer.citations.length > 0) {
+    terminal.out('');
+    for (const [at, { document, heading, version }] of answer.citations.entries())
+      terminal.out(`${pc.dim(`[${at + 1}]`)} ${document}${heading ? ` › ${heading}` : ''} ${pc.dim(version)}`);
+  }
+  const good = answer.outcome === 'answered';
+  const why = answer.reason && answer.reason !== answer.outcome ? ` (${answer.reason.replaceAll('_', ' ')})` : '';
+  const outcome = `${answer.outcome.replaceAll('_', ' ')}${why}`;
+  const degraded = answer.degraded ? ` · degraded: ${answer.degraded.mode.replaceAll('_', ' ')}, for ${answer.degraded.reason.replaceAll('_', ' ')}` : '';
+  if (answer.answer) terminal.out('');
+  terminal.out(`${good ? pc.green(outcome) : pc.yellow(outcome)} · ${dollars(answer.cost_micro_usd)}${degraded}${answer.request_id ? pc.dim(` · ${answer.request_id}`) : ''}`);
+  if (answer.detail) terminal.note(answer.detail);
+}

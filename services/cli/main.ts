@@ -1,0 +1,5 @@
+/** The command line: `npm run ask`, `npm run token`, `npm run replay`, `npm run audit`. */
+import { dispatch } from './dispatch.ts';
+import { processTerminal } from './terminal.ts';
+
+process.exitCode = await dispatch(process.argv.slice(2), processTerminal());
