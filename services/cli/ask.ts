@@ -11,6 +11,8 @@ const DAY_MS = 86_400_000;
 const DEFAULT_TIMEOUT_S = 120;
 /** Where the stream of events has ended early, the request is asked for its state this often. */
 const POLL_MS = 300;
+/** Times in a row that no gateway answers. */
+const MOST_FAILURES = 30;
 
 const OPTIONS = {
   tenant: { type: 'string' },
@@ -69,7 +71,8 @@ export const ask: Command = {
   ],
   async run(args, terminal) {
     const asked = parseAsk(args);
-    const answer = await watch(asked, asked.json ? quiet(terminal) : terminal);
+    const gateway = new Gateway(await gatewayUrl(), await mint({ tenant: asked.tenant, role: 'end_user', subject: asked.person }));
+    const answer = await watch(asked, gateway, asked.json ? quiet(terminal) : terminal);
     if (asked.json) terminal.out(JSON.stringify(answer));
     else print(answer, terminal);
     return answer.outcome === 'answered' || answer.outcome === 'handed_off' ? EXIT.ok : EXIT.failed;
@@ -78,15 +81,13 @@ export const ask: Command = {
 
 const quiet = (terminal: Terminal): Terminal => ({ ...terminal, live: false, note: () => undefined, status: () => undefined });
 
-async function watch({ tenant, person, timeoutMs, body }: Asked, terminal: Terminal): Promise<Answer> {
+export async function watch({ timeoutMs, body }: Pick<Asked, 'timeoutMs' | 'body'>, gateway: Gateway, terminal: Terminal): Promise<Answer> {
   const stop = AbortSignal.timeout(timeoutMs);
-  const url = await gatewayUrl();
-  const gateway = new Gateway(url, await mint({ tenant, role: 'end_user', subject: person }));
   const stages = new Stages(terminal);
   let verdict: Verdict | undefined;
   try {
     const reply = await gateway.post('/v1/requests', body, { 'idempotency-key': randomUUID() }, stop);
-    if (reply.status !== 202) return refusal(reply, url);
+    if (reply.status !== 202) return refusal(reply);
     verdict = parseVerdict(reply.body);
     stages.reached(verdict.stage);
     return await finish(gateway, verdict.request, stages, stop);
@@ -106,30 +107,35 @@ async function finish(gateway: Gateway, request: string, stages: Stages, stop: A
     for await (const event of gateway.events(`${path}/events`, stop)) if (stages.event(event) === 'finished') break;
   } catch (error) {
     // The stream is for watching; what the request came to can be asked for without it.
-    if (stop.aborted || error instanceof CommandError) throw error;
+    if (stop.aborted) throw error;
   }
-  for (;;) {
-    const reply = await gateway.get(path, stop);
-    const answer = reply.status === 200 ? parseAnswer(reply.body) : undefined;
+  for (let failures = 0; ; ) {
+    const reply = await gateway.get(path, stop).catch((error: Error) => {
+      // A gateway that restarts has lost nothing.
+      if (stop.aborted || ++failures > MOST_FAILURES) throw error;
+      return undefined;
+    });
+    if (reply) failures = 0;
+    const answer = reply?.status === 200 ? parseAnswer(reply.body) : undefined;
     if (answer) return answer;
     // A request of which the gateway's view has not heard yet is there a moment later: its record is safe.
-    if (reply.status !== 200 && reply.status !== 404) throw unexpected(reply);
+    if (reply && reply.status !== 200 && reply.status !== 404) throw unexpected(reply);
     await new Promise((resolve) => setTimeout(resolve, POLL_MS));
     stop.throwIfAborted();
   }
 }
 
-function refusal(reply: GatewayReply, url: string): Answer {
+function refusal(reply: GatewayReply): Answer {
   const answer = refusedAtTheDoor(reply.status, reply.body);
   if (answer) return answer;
-  throw unexpected(reply, url);
+  throw unexpected(reply);
 }
 
-function unexpected({ status, body }: GatewayReply, url?: string): CommandError {
+function unexpected({ status, body }: GatewayReply): CommandError {
   const { title, detail } = body as { title?: string; detail?: string };
   const said = [title, detail].filter(Boolean).join(': ');
   const next = status === 401 || status === 403 ? 'Does the tenant exist, and is this the local gateway? npm run status shows what runs.' : 'npm run status shows what runs.';
-  return new CommandError(`The gateway${url ? ` at ${url}` : ''} says ${status}${said ? `: ${said}` : ''}.`, next);
+  return new CommandError(`The gateway says ${status}${said ? `: ${said}` : ''}.`, next);
 }
 
 function print(answer: Answer, terminal: Terminal): void {

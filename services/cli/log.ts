@@ -1,4 +1,6 @@
 /** The logs on Kafka, read as a principal and to the end that they have now. */
+import { once } from 'node:events';
+import { connect } from 'node:net';
 import { type Codec, createCodec } from '#schemas/codec.ts';
 import { EvenkeelError } from '#schemas/errors.ts';
 import type { Batch } from '#streams/engine/ports.ts';
@@ -7,6 +9,8 @@ import { Reader } from '#streams/kafka/reader.ts';
 import { loadSchemas } from '#streams/kafka/registry.ts';
 import { CommandError } from './command.ts';
 import { kafkaAccess } from './local.ts';
+
+const CONNECT_MS = 5_000;
 
 export type LogAccess = {
   readonly codec: Codec;
@@ -17,10 +21,10 @@ export type LogAccess = {
 /** Gives `use` the logs as `principal` sees them, and lets go of the connections whatever happens. */
 export async function withLog<T>(principal: string, use: (log: LogAccess) => Promise<T>): Promise<T> {
   const { registryUrl, ...settings } = await kafkaAccess(principal);
-  const warnings: string[] = [];
-  const warn = (message: string) => void warnings.push(message);
-  const kafka = createKafka({ ...settings, clientId: 'evenkeel-cli', warn });
-  const reader = new Reader(kafka, warn);
+  await listening(settings.brokers);
+  const kafka = createKafka({ ...settings, clientId: 'evenkeel-cli' });
+  // A reading either ends or throws: what was tried again on the way needs no line.
+  const reader = new Reader(kafka, () => undefined);
   try {
     const codec = createCodec(await loadSchemas(registryUrl));
     return await use({
@@ -41,10 +45,24 @@ export async function withLog<T>(principal: string, use: (log: LogAccess) => Pro
     if (cause instanceof CommandError || cause instanceof EvenkeelError) throw cause;
     const { name, type, message } = cause as { name?: string; type?: string; message?: string };
     if (name?.startsWith('KafkaJS') || type !== undefined)
-      throw new CommandError(`Kafka at ${settings.brokers.join(',')} does not serve ${principal}: ${message}.`, hint(type, name), { cause });
+      throw new CommandError(`Kafka at ${settings.brokers.join(',')} does not serve ${settings.username}: ${message}.`, hint(type, name), { cause });
     throw cause;
   } finally {
-    await reader.close().catch((error: Error) => warn(error.message));
+    await reader.close().catch(() => undefined);
+  }
+}
+
+/** The client tries again for long, as a service should; a person is told at once. */
+async function listening(brokers: readonly string[]): Promise<void> {
+  const tries = brokers.map((broker) => {
+    const { hostname, port } = new URL(`kafka://${broker}`);
+    const socket = connect({ host: hostname.replace(/^\[|\]$/g, ''), port: Number(port || 9092), timeout: CONNECT_MS });
+    return once(socket, 'connect', { signal: AbortSignal.timeout(CONNECT_MS) }).finally(() => socket.destroy());
+  });
+  try {
+    await Promise.any(tries);
+  } catch (cause) {
+    throw new CommandError(`No Kafka listens at ${brokers.join(', ')}.`, 'Start everything with npm start, or set KAFKA_BROKERS.', { cause });
   }
 }
 
