@@ -46,10 +46,13 @@ function citation(value: unknown): Citation {
   return { document: text(document), heading: text(heading), version: text(version) };
 }
 
-/** 409, 429 and 503 are the platform's own verdicts; anything else is a failure of the call. */
+/** The platform's own verdicts; anything else is a failure of the call. */
+const REFUSALS = new Set([409, 429, 503]);
+const REFUSAL_CODES = new Set(['tenant_suspended', 'deadline_expired']);
+
 export function refusedAtTheDoor(status: number, body: unknown): Answer | undefined {
-  if (status !== 409 && status !== 429 && status !== 503) return undefined;
   const { request_id, code, title, detail } = fields(body);
+  if (!REFUSALS.has(status) && !REFUSAL_CODES.has(text(code))) return undefined;
   const words = [text(title), text(detail)].filter(Boolean).join(': ');
   return {
     request_id: text(request_id) || null,
@@ -61,4 +64,14 @@ export function refusedAtTheDoor(status: number, body: unknown): Answer | undefi
     reason: text(code) || `http_${status}`,
     ...(words ? { detail: words } : {}),
   };
+}
+
+/** The object of `--json`, with these fields and no others, in every case. */
+export function answerJson({ request_id, outcome, answer, citations, cost_micro_usd, degraded, reason }: Answer): string {
+  return JSON.stringify({ request_id, outcome, answer, citations, cost_micro_usd, degraded, reason });
+}
+
+/** Nobody knows yet, or ever will, what it came to. */
+export function failed(request: string | undefined, reason: string): Answer {
+  return { request_id: request ?? null, outcome: 'failed', answer: null, citations: [], cost_micro_usd: 0, degraded: null, reason };
 }

@@ -1,8 +1,8 @@
 /** Asks as a tenant's end user: publishes over HTTP, watches the request's life, prints its end. */
 import { randomUUID } from 'node:crypto';
 import pc from 'picocolors';
-import { type Answer, parseAnswer, parseVerdict, refusedAtTheDoor, type Verdict } from './answer.ts';
-import { type Command, CommandError, EXIT, dollars, integerOption, parseOptions, type Terminal, tenantOption, UsageError } from './command.ts';
+import { type Answer, answerJson, failed, parseAnswer, parseVerdict, refusedAtTheDoor, type Verdict } from './answer.ts';
+import { type Command, CommandError, dollars, EXIT, integerOption, parseOptions, type Terminal, tenantOption, UsageError } from './command.ts';
 import { Gateway, type GatewayReply } from './gateway.ts';
 import { gatewayUrl, mint } from './local.ts';
 import { Stages } from './stages.ts';
@@ -71,13 +71,38 @@ export const ask: Command = {
   ],
   async run(args, terminal) {
     const asked = parseAsk(args);
-    const gateway = new Gateway(await gatewayUrl(), await mint({ tenant: asked.tenant, role: 'end_user', subject: asked.person }));
-    const answer = await watch(asked, gateway, asked.json ? quiet(terminal) : terminal);
-    if (asked.json) terminal.out(JSON.stringify(answer));
+    const answer = asked.json ? await answerOrFailure(asked, terminal) : await live(asked, terminal);
+    if (asked.json) terminal.out(answerJson(answer));
     else print(answer, terminal);
     return answer.outcome === 'answered' || answer.outcome === 'handed_off' ? EXIT.ok : EXIT.failed;
   },
 };
+
+async function live(asked: Asked, terminal: Terminal): Promise<Answer> {
+  const gateway = new Gateway(await gatewayUrl(), await mint({ tenant: asked.tenant, role: 'end_user', subject: asked.person }));
+  return watch(asked, gateway, terminal);
+}
+
+/** A program that reads the object gets one whatever happens; people read stderr. */
+async function answerOrFailure(asked: Asked, terminal: Terminal): Promise<Answer> {
+  try {
+    return await live(asked, quiet(terminal));
+  } catch (error) {
+    if (!(error instanceof CommandError)) throw error;
+    terminal.note(`${error.message}\n${error.next}`);
+    return failed(error instanceof Unanswered ? error.request : undefined, error instanceof Unanswered ? 'timeout' : 'unavailable');
+  }
+}
+
+/** The time is up; the request goes on. */
+class Unanswered extends CommandError {
+  readonly request: string | undefined;
+  constructor(seconds: number, request: string | undefined, stage: string) {
+    const at = request === undefined ? '' : ` Request ${request} was ${stage}.`;
+    super(`No answer within ${seconds} s.${at}`, 'It goes on without this command. Wait longer with --timeout <seconds>.');
+    this.request = request;
+  }
+}
 
 const quiet = (terminal: Terminal): Terminal => ({ ...terminal, live: false, note: () => undefined, status: () => undefined });
 
@@ -93,8 +118,7 @@ export async function watch({ timeoutMs, body }: Pick<Asked, 'timeoutMs' | 'body
     return await finish(gateway, verdict.request, stages, stop);
   } catch (error) {
     if (!stop.aborted) throw error;
-    const at = verdict ? ` Request ${verdict.request} was ${stages.last}.` : '';
-    throw new CommandError(`No answer within ${timeoutMs / 1_000} s.${at}`, 'It goes on without this command. Wait longer with --timeout <seconds>.');
+    throw new Unanswered(timeoutMs / 1_000, verdict?.request, stages.last);
   } finally {
     stages.end();
   }

@@ -21,7 +21,7 @@ const OPTIONS = { json: { type: 'boolean' } } as const;
 /** A partition moves between runtimes: for as long as this it may have no owner. */
 const OWNER_WAIT_MS = 15_000;
 
-type Live = { readonly partition: number; readonly batch: number; readonly hash: string; readonly rows: number };
+export type Live = { readonly partition: number; readonly batch: number; readonly hash: string; readonly rows: number };
 type Verified = { readonly partition: number; readonly batch: number; readonly rows: number; readonly ok: boolean; readonly why: string | undefined };
 
 export async function verifyState(args: readonly string[], terminal: Terminal): Promise<number> {
@@ -45,7 +45,7 @@ export async function verifyState(args: readonly string[], terminal: Terminal): 
   return ok ? EXIT.ok : EXIT.failed;
 }
 
-async function verifyPartition(log: LogAccess, live: Live, partitions: number): Promise<Verified> {
+export async function verifyPartition(log: LogAccess, live: Live, partitions: number): Promise<Verified> {
   const directory = await mkdtemp(join(tmpdir(), 'evenkeel-verify-'));
   const store = await rocksStores(directory).open(live.partition);
   try {

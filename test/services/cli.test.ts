@@ -2,7 +2,7 @@ import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import type { MicroUsd, RequestId } from '#schemas/ids.ts';
 import { tenantId } from '#schemas/ids.ts';
-import { parseAnswer, parseVerdict, refusedAtTheDoor } from '#services/cli/answer.ts';
+import { answerJson, failed, parseAnswer, parseVerdict, refusedAtTheDoor } from '#services/cli/answer.ts';
 import { parseAsk } from '#services/cli/ask.ts';
 import { CommandError, dollars, type Terminal, UsageError } from '#services/cli/command.ts';
 import { dispatch } from '#services/cli/dispatch.ts';
@@ -139,8 +139,16 @@ describe('what the gateway says', () => {
   test('of a refused one is a refusal, and of a failed call is not', () => {
     const answer = refusedAtTheDoor(429, { code: 'rate_limited', title: 'Too many requests a second', detail: '20 a second' });
     expect(answer).toMatchObject({ outcome: 'refused', reason: 'rate_limited', cost_micro_usd: 0, detail: 'Too many requests a second: 20 a second' });
+    expect(refusedAtTheDoor(403, { code: 'tenant_suspended' })).toMatchObject({ outcome: 'refused', reason: 'tenant_suspended' });
     expect(refusedAtTheDoor(401, {})).toBeUndefined();
+    expect(refusedAtTheDoor(403, { code: 'forbidden' })).toBeUndefined();
   });
+});
+
+test('the object of --json has the same fields in every case', () => {
+  const names = ['request_id', 'outcome', 'answer', 'citations', 'cost_micro_usd', 'degraded', 'reason'];
+  for (const answer of [failed('r_1', 'timeout'), refusedAtTheDoor(503, { code: 'overloaded', title: 'Full' }), parseAnswer({ outcome: 'answered' })])
+    expect(Object.keys(JSON.parse(answerJson(answer ?? failed(undefined, ''))))).toEqual(names);
 });
 
 describe('a line of the timeline', () => {
