@@ -1,0 +1,91 @@
+/**
+ * Who calls: a JWT of an issuer that may speak for that tenant. The tenant comes from the credential alone. Verified claims are kept until
+ * they expire, at most 60 s, by the token's digest; whether the tenant is suspended is asked on every call.
+ */
+import { readFileSync } from 'node:fs';
+import { createLocalJWKSet, decodeJwt, type JWTPayload, jwtVerify, type JSONWebKeySet } from 'jose';
+import { sha256 } from '#schemas/digest.ts';
+import { EvenkeelError } from '#schemas/errors.ts';
+import { isTenantId, type TenantId } from '#schemas/ids.ts';
+
+export const ROLES = ['end_user', 'tenant_admin', 'auditor', 'operator'] as const;
+export type Role = (typeof ROLES)[number];
+export type Caller = { readonly tenant: TenantId | undefined; readonly role: Role; readonly person: string; readonly expiresAt: number };
+export type Issuer = {
+  readonly issuer: string;
+  readonly jwks: JSONWebKeySet;
+  readonly tenants: '*' | readonly string[];
+  readonly roles: readonly Role[];
+};
+
+export const AUDIENCE = 'evenkeel';
+const ALGORITHMS = ['EdDSA', 'ES256', 'RS256'];
+const KEPT_MS = 60_000;
+const KEPT_CLAIMS = 10_000;
+const MOST_TOKEN_CHARACTERS = 8_192;
+
+/** @throws EvenkeelError `setting_invalid`: an issuer on loopback or plain HTTP is for a gateway that itself listens on loopback */
+export function loadIssuers(file: string, httpHost: string): readonly Issuer[] {
+  const issuers = JSON.parse(readFileSync(file, 'utf8')) as readonly Issuer[];
+  const loopback = (host: string) => host === 'localhost' || host === '::1' || host === '[::1]' || host.startsWith('127.');
+  for (const { issuer } of issuers) {
+    const { protocol, hostname } = new URL(issuer);
+    if ((protocol !== 'https:' || loopback(hostname)) && !loopback(httpHost))
+      throw new EvenkeelError('setting_invalid', `the issuer ${issuer} is a local one, and this gateway listens on ${httpHost}`);
+  }
+  return issuers;
+}
+
+export class Authenticator {
+  readonly #issuers: ReadonlyMap<string, { readonly of: Issuer; readonly keys: ReturnType<typeof createLocalJWKSet> }>;
+  readonly #kept = new Map<string, { readonly caller: Caller; readonly until: number }>();
+  readonly #now: () => number;
+
+  constructor(issuers: readonly Issuer[], now: () => number = Date.now) {
+    this.#issuers = new Map(issuers.map((of) => [of.issuer, { of, keys: createLocalJWKSet(of.jwks) }]));
+    this.#now = now;
+  }
+
+  /** @throws EvenkeelError `credential_missing`, `credential_invalid` */
+  async authenticate(authorization: string | undefined): Promise<Caller> {
+    const token = /^Bearer ([\w.~+/-]+=*)$/i.exec(authorization ?? '')?.[1];
+    if (!token || token.length > MOST_TOKEN_CHARACTERS) throw new EvenkeelError('credential_missing', 'send Authorization: Bearer <token>');
+    const digest = Buffer.from(sha256(Buffer.from(token))).toString('base64url');
+    const kept = this.#kept.get(digest);
+    if (kept && kept.until > this.#now()) return kept.caller;
+    const caller = await this.#verify(token);
+    for (const old of this.#kept.keys()) {
+      if (this.#kept.size < KEPT_CLAIMS) break;
+      this.#kept.delete(old);
+    }
+    this.#kept.set(digest, { caller, until: Math.min(caller.expiresAt, this.#now() + KEPT_MS) });
+    return caller;
+  }
+
+  async #verify(token: string): Promise<Caller> {
+    try {
+      const issuer = this.#issuers.get(decodeJwt(token).iss ?? '');
+      if (!issuer) throw new Error('unknown issuer');
+      const { payload } = await jwtVerify(token, issuer.keys, {
+        issuer: issuer.of.issuer,
+        audience: AUDIENCE,
+        algorithms: ALGORITHMS,
+        requiredClaims: ['exp', 'sub'],
+        currentDate: new Date(this.#now()),
+      });
+      return callerOf(payload, issuer.of);
+    } catch (cause) {
+      throw new EvenkeelError('credential_invalid', `the token is not valid: ${(cause as Error).message}`, { cause });
+    }
+  }
+}
+
+function callerOf({ tenant, role, sub, exp }: JWTPayload & { tenant?: unknown; role?: unknown }, issuer: Issuer): Caller {
+  const known = ROLES.find((each) => each === role);
+  if (!known || !issuer.roles.includes(known)) throw new Error('its issuer may not give that role');
+  if (tenant !== undefined && !isTenantId(tenant)) throw new Error('it names no tenant');
+  if (tenant === undefined && known !== 'operator') throw new Error('only an operator has no tenant');
+  if (tenant !== undefined && issuer.tenants !== '*' && !issuer.tenants.includes(tenant)) throw new Error('its issuer may not speak for that tenant');
+  if (!sub || sub.length > 256) throw new Error('its subject is empty or too long');
+  return { tenant, role: known, person: sub, expiresAt: (exp ?? 0) * 1_000 };
+}

@@ -1,0 +1,97 @@
+/** Wires the gateway: the projection of the history, the results, the vault, and the HTTP server. */
+import { randomUUID } from 'node:crypto';
+import { join } from 'node:path';
+import { createCodec } from '#schemas/codec.ts';
+import { partitionOf } from '#schemas/topics.ts';
+import { openProjection } from '#streams/engine/projection.ts';
+import { partitionCount } from '#streams/kafka/admin.ts';
+import { createKafka } from '#streams/kafka/client.ts';
+import { createSender } from '#streams/kafka/producer.ts';
+import { Reader } from '#streams/kafka/reader.ts';
+import { loadSchemas } from '#streams/kafka/registry.ts';
+import { rocksStores } from '#streams/rocksdb/store.ts';
+import { rows } from '#streams/support/state.ts';
+import { support } from '#streams/support/support.ts';
+import { type Context, runMain, type Started } from '../ops.ts';
+import { openVault } from '../vault.ts';
+import { Authenticator, loadIssuers } from './auth.ts';
+import { Lifecycle } from './lifecycle.ts';
+import { measure } from './metrics.ts';
+import { RateCounter } from './rate.ts';
+import { Results } from './results.ts';
+import { createServer } from './server.ts';
+import { View } from './view.ts';
+
+const VERDICT_MS = 1_000;
+const COMMAND_MS = 5_000;
+const RESULT_MS = 1_000;
+
+async function start({ config, log, metrics, fail }: Context): Promise<Started> {
+  const warn = (message: string) => log.warn(message);
+  const client = (name: string) => createKafka({ ...config.kafka, clientId: `${config.instance}.${name}`, warn });
+  const codec = createCodec(await loadSchemas(config.registryUrl));
+  const admin = client('admin').admin();
+  await admin.connect();
+  const partitions = await partitionCount(admin);
+  await admin.disconnect();
+  const [reader, sender] = [new Reader(client('reader'), warn), createSender(client('sender'))];
+  const vault = openVault({ log: reader, send: (records) => sender.send(records), codec, masterKey: config.masterKey, partitions });
+  void vault.failed.then(fail);
+  const results = await Results.open({ log: reader, codec, stores: rocksStores(join(config.dataDir, 'results')), partitions });
+  const [view, lifecycle] = [new View(), new Lifecycle()];
+  const measured = measure(metrics, view);
+  const projection = await openProjection({
+    machine: support(codec),
+    log: reader,
+    stores: rocksStores(join(config.dataDir, 'view')),
+    partitions,
+    topic: 'tenant.events',
+    partitionOf: ({ tenant }) => partitionOf(tenant, partitions),
+    onBatch(partition, batch, events) {
+      for (const { event, offset, after } of events) {
+        const happened = { event, offset, at: batch.time };
+        view.take(happened, after.account);
+        measured(happened);
+        lifecycle.publish(happened);
+        if (event.type === 'request_forgotten') results.forget(partition, event.tenant, event.request);
+      }
+    },
+  });
+  void projection.failed.then(fail);
+  for (let partition = 0; partition < partitions; partition++)
+    for (const [table, , bytes] of projection.store(partition).entries()) if (table === 'account') view.seed(rows.account.decode(bytes));
+  const auth = new Authenticator(loadIssuers(config.issuersFile, config.httpHost));
+  const app = await createServer(
+    {
+      auth,
+      codec,
+      vault,
+      masterKey: config.masterKey,
+      partitions,
+      send: (records) => sender.send(records),
+      peek: (row) => projection.peek(row),
+      position: (partition) => projection.position(partition),
+      result: (partition, tenant, request) => results.arrival(partition, tenant, request, RESULT_MS),
+      lifecycle,
+      rate: new RateCounter(),
+      view,
+      random: randomUUID,
+      verdictMs: VERDICT_MS,
+      commandMs: COMMAND_MS,
+    },
+    log,
+  );
+  await Promise.all([projection.ready, results.start(fail), vault.ready]);
+  await app.listen({ host: config.httpHost, port: config.httpPort });
+  return {
+    waitingFor: () => [],
+    async close() {
+      await app.close();
+      await projection.close();
+      await results.close();
+      await Promise.all([vault.close(), sender.close(), reader.close()]);
+    },
+  };
+}
+
+await runMain(start);
