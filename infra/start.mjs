@@ -94,16 +94,26 @@ async function start(chosen) {
   const place = { root: ROOT, home: HOME, ports, secrets, java, own };
   const supervisor = new Supervisor(HOME, say);
   endWith(supervisor);
-  if (!own) {
+  try {
+    await startAll(place, supervisor, chosen.runtimes);
+  } catch (error) {
+    await supervisor.stop();
+    throw error;
+  }
+  console.log(readyBlock(place));
+}
+
+/** @param {import('./local/parts.mjs').Place} place @param {Supervisor} supervisor @param {number} runtimes */
+async function startAll(place, supervisor, runtimes) {
+  if (!place.own) {
     say('starting Kafka and the schema registry');
     await Promise.all(baseParts(place).map((part) => supervisor.start(part, 90_000)));
   }
   say(await node24('infra/provision.ts', adminEnv(place)));
-  say(`starting gateway, ${chosen.runtimes} runtime${chosen.runtimes > 1 ? 's' : ''} and auditor`);
+  say(`starting gateway, ${runtimes} runtime${runtimes > 1 ? 's' : ''} and auditor`);
   await Promise.all(serviceParts(place).map((part) => supervisor.start(part, 90_000)));
-  const loaded = await node24('infra/demo/load.ts', { ...process.env, EVENKEEL_HOME: HOME, EVENKEEL_GATEWAY_URL: `http://127.0.0.1:${ports.gateway}` });
+  const loaded = await node24('infra/demo/load.ts', { ...process.env, EVENKEEL_HOME: HOME, EVENKEEL_GATEWAY_URL: `http://127.0.0.1:${place.ports.gateway}` });
   for (const line of loaded.split('\n')) say(line);
-  console.log(readyBlock(place));
 }
 
 /** @param {Supervisor} supervisor */
@@ -117,9 +127,6 @@ function endWith(supervisor) {
     process.exit(0);
   };
   for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP']) process.on(signal, () => void end(signal));
-  process.on('exit', (code) => {
-    if (code !== 0 && !ending) console.error('Started processes are ended at the next npm start.');
-  });
 }
 
 /** @param {import('./local/parts.mjs').Place} place */

@@ -32,7 +32,7 @@ async function start({ config, log, metrics, fail }: Context): Promise<Started> 
   const codec = createCodec(await loadSchemas(config.registryUrl));
   const admin = client('admin').admin();
   await admin.connect();
-  const partitions = await partitionCount(admin);
+  const partitions = await partitionCount(admin, 'gateway');
   await admin.disconnect();
   const [reader, sender] = [new Reader(client('reader'), warn), createSender(client('sender'))];
   const vault = openVault({ log: reader, send: (records) => sender.send(records), codec, masterKey: config.masterKey, partitions });

@@ -32,7 +32,7 @@ async function start({ config, log, metrics, fail }: Context): Promise<Started> 
   const codec = createCodec(await loadSchemas(config.registryUrl));
   const admin = client('admin').admin();
   await admin.connect();
-  const partitions = await partitionCount(admin);
+  const partitions = await partitionCount(admin, 'runtime');
   await admin.disconnect();
   const [reader, follower] = [new Reader(client('reader'), warn), new Reader(client('follower'), warn)];
   const sender = createSender(client('sender'));

@@ -4,7 +4,7 @@ import { alterUserScramCredentialsV0, Connection } from '@platformatic/kafka';
 import kafkajs, { type AclEntry, type Admin, type Kafka } from 'kafkajs';
 import { EvenkeelError } from '#schemas/errors.ts';
 import type { TenantId } from '#schemas/ids.ts';
-import { AUDIT_TOPIC, auditPrincipal, auditTopic, DEFAULT_PARTITIONS, PRINCIPALS, RUNTIME_GROUP, TOPICS, type Topic } from '#schemas/topics.ts';
+import { AUDIT_TOPIC, auditPrincipal, auditTopic, DEFAULT_PARTITIONS, PRINCIPALS, type Principal, RUNTIME_GROUP, TOPICS, type Topic } from '#schemas/topics.ts';
 import type { KafkaSettings } from './client.ts';
 
 const { AclResourceTypes, AclOperationTypes, AclPermissionTypes, ResourcePatternTypes } = kafkajs;
@@ -41,9 +41,10 @@ async function createTopics(admin: Admin, wanted: readonly Created[]): Promise<n
   throw new EvenkeelError('unavailable', `topics were created and are not visible: ${missing.map(({ topic }) => topic).join(', ')}`);
 }
 
-/** How many partitions the co-partitioned topics have; counts that differ are refused. */
-export async function partitionCount(admin: Pick<Admin, 'fetchTopicMetadata'>): Promise<number> {
-  const names = (Object.keys(TOPICS) as Topic[]).filter((topic) => TOPICS[topic].partitions === 'co');
+/** How many partitions the co-partitioned topics have that `principal` may see; counts that differ are refused. */
+export async function partitionCount(admin: Pick<Admin, 'fetchTopicMetadata'>, principal: Principal): Promise<number> {
+  const visible = (topic: Topic) => [...TOPICS[topic].readers, ...TOPICS[topic].writers].some((each) => each === principal);
+  const names = (Object.keys(TOPICS) as Topic[]).filter((topic) => TOPICS[topic].partitions === 'co' && visible(topic));
   const { topics } = await admin.fetchTopicMetadata({ topics: names });
   const counts = new Set(topics.map(({ partitions }) => partitions.length));
   const [count] = counts;
