@@ -47,6 +47,7 @@ export const SETTINGS = {
   instance: setting('EVENKEEL_INSTANCE', 'evenkeel', text, "this process's name in logs and metrics"),
   issuersFile: setting('EVENKEEL_ISSUERS_FILE', '.evenkeel/issuers.json', text, 'JSON: token issuers, their keys and the tenants they may speak for'),
   gatewayUrl: setting('EVENKEEL_GATEWAY_URL', 'http://127.0.0.1:8080', text, 'where the command line finds the gateway'),
+  home: setting('EVENKEEL_HOME', '.evenkeel', text, 'where npm start keeps addresses and secrets, which the command line reads'),
   inFlightPerPartition: setting('EVENKEEL_IN_FLIGHT_PER_PARTITION', '64', integer(1, 100_000), 'requests that run at once in one partition'),
   modelDelayMs: setting('EVENKEEL_MODEL_DELAY_MS', '0', integer(0, 600_000), 'how long the offline model takes, to try out slow models'),
   logLevel: setting('EVENKEEL_LOG_LEVEL', 'info', text, 'trace, debug, info, warn, error'),

@@ -9,7 +9,7 @@ import { Stages } from './stages.ts';
 
 const DAY_MS = 86_400_000;
 const DEFAULT_TIMEOUT_S = 120;
-/** Where the stream of events has ended early, the request is asked for its state this often. */
+/** Where the stream of events has ended early, it is tried again this often. */
 const POLL_MS = 300;
 /** Times in a row that no gateway answers. */
 const MOST_FAILURES = 30;
@@ -127,13 +127,8 @@ export async function watch({ timeoutMs, body }: Pick<Asked, 'timeoutMs' | 'body
 /** The lifecycle as it happens; the answer itself is fetched once it is there. */
 async function finish(gateway: Gateway, request: string, stages: Stages, stop: AbortSignal): Promise<Answer> {
   const path = `/v1/requests/${encodeURIComponent(request)}`;
-  try {
-    for await (const event of gateway.events(`${path}/events`, stop)) if (stages.event(event) === 'finished') break;
-  } catch (error) {
-    // The stream is for watching; what the request came to can be asked for without it.
-    if (stop.aborted) throw error;
-  }
   for (let failures = 0; ; ) {
+    await watchStages(gateway, `${path}/events`, stages, stop);
     const reply = await gateway.get(path, stop).catch((error: Error) => {
       // A gateway that restarts has lost nothing.
       if (stop.aborted || ++failures > MOST_FAILURES) throw error;
@@ -146,6 +141,15 @@ async function finish(gateway: Gateway, request: string, stages: Stages, stop: A
     if (reply && reply.status !== 200 && reply.status !== 404) throw unexpected(reply);
     await new Promise((resolve) => setTimeout(resolve, POLL_MS));
     stop.throwIfAborted();
+  }
+}
+
+/** The stream is for watching: where it breaks, what the request came to can be asked for without it. */
+async function watchStages(gateway: Gateway, path: string, stages: Stages, stop: AbortSignal): Promise<void> {
+  try {
+    for await (const event of gateway.events(path, stop)) if (stages.event(event) === 'finished') return;
+  } catch (error) {
+    if (stop.aborted) throw error;
   }
 }
 

@@ -5,11 +5,12 @@
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import type { LocalSecrets } from '#infra/local/issuer.ts';
 import type { TenantId } from '#schemas/ids.ts';
 import { SETTINGS, settingOf } from '#services/config.ts';
 import { CommandError } from './command.ts';
 
-const HOME = fileURLToPath(new URL('../../.evenkeel', import.meta.url));
+const HOME = settingOf('home') ?? fileURLToPath(new URL('../../.evenkeel', import.meta.url));
 const START = 'Start everything with npm start; npm run status shows what runs.';
 
 export const ROLES = ['end_user', 'tenant_admin', 'auditor', 'operator'] as const;
@@ -30,12 +31,12 @@ async function readJson(name: string): Promise<unknown> {
     text = await readFile(join(HOME, name), 'utf8');
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code === 'ENOENT') return undefined;
-    throw new CommandError(`.evenkeel/${name} cannot be read: ${(error as Error).message}.`, 'It was written by npm start; its owner can read it.', { cause: error });
+    throw new CommandError(`${join(HOME, name)} cannot be read: ${(error as Error).message}.`, 'It was written by npm start; its owner can read it.', { cause: error });
   }
   try {
     return JSON.parse(text);
   } catch (cause) {
-    throw new CommandError(`.evenkeel/${name} is not JSON.`, 'npm start writes it anew; npm start -- --reset begins from nothing.', { cause });
+    throw new CommandError(`${join(HOME, name)} is not JSON.`, 'npm start writes it anew; npm start -- --reset begins from nothing.', { cause });
   }
 }
 
@@ -56,8 +57,10 @@ async function running(): Promise<readonly Running[]> {
 export async function gatewayUrl(): Promise<string> {
   const set = settingOf('gatewayUrl');
   if (set) return set;
-  const gateway = (await running()).find(({ name }) => name === 'gateway');
+  const processes = await running();
+  const gateway = processes.find(({ name }) => name === 'gateway');
   if (gateway) return `http://127.0.0.1:${gateway.port}`;
+  if (processes.length > 0) throw new CommandError('The gateway is not up.', `npm run status shows what runs; the gateway's own words are in ${join(HOME, 'logs/gateway.log')}.`);
   throw new CommandError('Nothing runs here: there is no gateway to ask.', 'Start everything with npm start, or set EVENKEEL_GATEWAY_URL.');
 }
 
@@ -99,5 +102,5 @@ export async function mint({ tenant, role, subject }: { readonly tenant: TenantI
   const secrets = await readJson('secrets.json');
   if (secrets === undefined) throw new CommandError('There is no local issuer: nothing was started here yet.', START);
   const { mintToken } = await import('#infra/local/issuer.ts');
-  return mintToken(secrets as never, { tenant, role, subject });
+  return mintToken(secrets as LocalSecrets, { tenant, role, subject });
 }
