@@ -2,11 +2,19 @@
 import type { Event } from '#schemas/events.ts';
 import { WINDOWS } from '#schemas/events.ts';
 import type { Instant, MicroUsd } from '#schemas/ids.ts';
-import { balance, hardLimit, keyOf, windowKeys } from './ledger.ts';
+import { balance, hardLimit, keyOf, post, windowKeys } from './ledger.ts';
 import type { Account } from './state.ts';
 
-export function budgetAlerts(account: Account, now: Instant): readonly Event[] {
-  if (!account.created) return [];
+/** Money moves by these events alone; the rows of an event may be more than a decision sees, its account is not. */
+function spend(account: Account, event: Event): Account {
+  if (event.type === 'cost_recorded' || event.type === 'outside_cost_recorded') return post(account, event, { settled: event.amount });
+  return event.type === 'policy_set' ? { ...account, policy: event.policy } : account;
+}
+
+/** What to say after `events`, which follow from `before`. */
+export function budgetAlerts(before: Account, events: readonly Event[], now: Instant): readonly Event[] {
+  const account = events.reduce(spend, before);
+  if (account === before) return [];
   const keys = windowKeys(now);
   return WINDOWS.flatMap((window) => {
     const found = balance(account, window, keyOf(window, keys));

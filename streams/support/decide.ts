@@ -8,7 +8,7 @@ import { type Instant, type MicroUsd, ZERO } from '#schemas/ids.ts';
 import { type Blocked, isBlocked, type Ready } from '#streams/engine/machine.ts';
 import { budgetAlerts } from './alerts.ts';
 import { decideCommand } from './decide-command.ts';
-import { evolve, type Rows } from './evolve.ts';
+import type { Rows } from './evolve.ts';
 import type { Dispatch, Finish, Input, RequestInput, StepFinish, StepStart, Wake } from './input.ts';
 import { windowKeys } from './ledger.ts';
 import { type Limit, type Refusal, refusal } from './limits.ts';
@@ -21,9 +21,7 @@ const estimate = (account: Account): MicroUsd => account.policy.requestCeiling a
 
 export function decide(rows: Rows, input: Input, now: Instant): readonly Event[] {
   const events = decideInput(rows, input, now);
-  if (events.length === 0) return events;
-  const after = events.reduce((state, event) => evolve(state, event, now), rows);
-  return [...events, ...budgetAlerts(after.account, now)];
+  return events.length === 0 ? events : [...events, ...budgetAlerts(rows.account, events, now)];
 }
 
 function decideInput(rows: Rows, input: Input, now: Instant): readonly Event[] {

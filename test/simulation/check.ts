@@ -7,6 +7,9 @@ import { Folder } from '#streams/engine/fold.ts';
 import { HistoryReader } from '#streams/engine/history.ts';
 import { CAP, codec, HISTORY, machine, type Process, REQUESTS, type World } from './world.ts';
 
+/** Of a run's requests at least so many are answered: a world in which nothing works breaks no other invariant. */
+const LEAST_ANSWERED = 10;
+
 type Request = { queued: number; finished: number; holds: number; settled: number; held: number; costs: number };
 
 export async function check(world: World, limits: Record<string, number>): Promise<string[]> {
@@ -14,7 +17,7 @@ export async function check(world: World, limits: Record<string, number>): Promi
   const records = world.broker.partition(HISTORY, 0).records;
   const requests = new Map<string, Request>();
   const balances = new Map<string, { settled: number; held: number }>();
-  let [batch, left, covered, running] = [0, 0, 0, 0];
+  let [batch, left, covered, running, answered] = [0, 0, 0, 0, 0];
   const refused = new Map<string, number>();
   const request = (id: string): Request => {
     const found = requests.get(id) ?? { queued: 0, finished: 0, holds: 0, settled: 0, held: 0, costs: 0 };
@@ -66,6 +69,7 @@ export async function check(world: World, limits: Record<string, number>): Promi
       }
       case 'request_finished':
         request(event.request).finished++;
+        if (event.outcome === 'answered') answered++;
         break;
       default:
     }
@@ -86,6 +90,7 @@ export async function check(world: World, limits: Record<string, number>): Promi
       one({ type: name, ...body } as Event);
     }
   }
+  if (answered < LEAST_ANSWERED) problems.push(`only ${answered} requests were answered`);
   const produced = world.broker.partition(REQUESTS, 0).records.length;
   if (covered !== produced) problems.push(`invariant 2 and 11: ${covered} of ${produced} records are covered`);
   for (const [id, r] of requests) {

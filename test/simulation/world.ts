@@ -163,7 +163,7 @@ export class Process {
           world.problems.push(`dead letter: ${error.message}`);
           return [];
         },
-        report: { committed: () => undefined, warn: () => undefined },
+        report: { committed: () => undefined, warn: (message, error) => this.#warned(message, error) },
       });
       void this.task.lost.then((error) => this.#lost(error));
       void this.#feed(this.task);
@@ -175,6 +175,11 @@ export class Process {
   #lost(error: Error): void {
     const fenced = error instanceof EvenkeelError && error.code === 'fenced';
     if (this.alive && !fenced) this.world.problems.push(`process ${this.id} was lost: ${error.message}`);
+  }
+
+  /** A re-opening has an error of the network or a fence as its cause, never one of the code. */
+  #warned(message: string, error: Error | undefined): void {
+    if (error && !(error instanceof EvenkeelError) && error.message !== 'this process is dead') this.world.problems.push(`${message}: ${error.message}`);
   }
 
   #clock(): Clock {
