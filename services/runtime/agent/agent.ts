@@ -2,75 +2,101 @@
  * The agent: an ordinary async function. Its model call is a named step, so a crash resumes at the first step without a result. Answers
  * cite document, heading and version; what the tenant's documents do not hold is said, and handed to a person.
  */
-import { generateText, type LanguageModel } from 'ai';
-import type { Config } from '../../config.ts';
+import { generateText } from 'ai';
 import type { MicroUsd } from '#schemas/ids.ts';
-import { priceOf, type PricedModel } from '#streams/support/pricing.ts';
+import type { Config } from '#services/config.ts';
+import { priceOf } from '#streams/support/pricing.ts';
 import type { Agent, AgentAnswer, AgentAsk, Citation } from '../turns.ts';
-import { estimateTokens, offlineModel } from './offline-model.ts';
+import { callWithin, modelFor } from './models.ts';
+import { rank } from './offline-model.ts';
 import { INSTRUCTIONS, questionPrompt, UNKNOWN } from './prompt.ts';
 import type { Knowledge, Passage } from './retrieval.ts';
 
-const MODEL: PricedModel = 'offline-extractive';
-const PASSAGES = 6;
-const MOST_OUTPUT_TOKENS = 500;
+const PASSAGES = 8;
 /** What a passage may quote when no model is asked. */
 const QUOTED = 600;
+const MOST_QUOTED = 2;
+/** Who may read what is meant for agents; any other role reads what everyone may. */
+const AGENTS: ReadonlySet<string> = new Set(['tenant_admin', 'operator']);
+
+type Drafted = { readonly text: string; readonly citations: readonly Citation[] };
+type Ending = Omit<AgentAnswer, 'degraded'>;
 
 export function createAgent({ config, knowledge }: { readonly config: Pick<Config, 'modelDelayMs'>; readonly knowledge: Pick<Knowledge, 'search'> }): Agent {
-  const model: LanguageModel = offlineModel(config.modelDelayMs);
+  const { name, model } = modelFor(config);
   return async (ask, journal, signal) => {
-    const reader = { person: ask.person, agent: ask.role !== 'end_user' };
+    const reader = { person: ask.person, agent: AGENTS.has(ask.role) };
     const passages = knowledge.search(ask.tenant, reader, ask.message, PASSAGES);
-    if (passages.length === 0) return unknown(ask);
-    if (ask.degraded?.mode === 'passages') return quoted(ask, passages);
+    if (passages.length === 0) return { ...UNANSWERED, degraded: ask.degraded };
+    if (ask.degraded?.mode === 'passages') return { ...quoted(ask, passages), degraded: ask.degraded };
     const prompt = questionPrompt(passages, ask.message);
-    const worstCase = priceOf(MODEL, estimateTokens(INSTRUCTIONS + prompt), MOST_OUTPUT_TOKENS);
-    const text = await journal.step(
-      'model-1',
-      { worstCase, kind: 'read' },
-      async (_grant, abortSignal) => {
-        const { text: value, usage } = await generateText({
-          model,
-          system: INSTRUCTIONS,
-          prompt,
-          maxRetries: 0,
-          maxOutputTokens: MOST_OUTPUT_TOKENS,
-          abortSignal,
-        });
-        const [inputTokens, outputTokens] = [usage.inputTokens ?? 0, usage.outputTokens ?? 0];
-        const cost = Math.min(priceOf(MODEL, inputTokens, outputTokens), worstCase) as MicroUsd;
-        return { value, cost, inputTokens, outputTokens, model: MODEL };
-      },
-    );
+    const call = callWithin(ask.held, name, INSTRUCTIONS + prompt);
+    if (!call) return { ...quoted(ask, passages), degraded: { mode: 'passages', reason: 'budget' } };
+    const { maxOutputTokens, worstCase } = call;
+    const drafted = await journal.step('model-1', { worstCase, kind: 'read' }, async (_grant, abortSignal) => {
+      const { text, usage } = await generateText({ model, system: INSTRUCTIONS, prompt, maxRetries: 0, maxOutputTokens, abortSignal });
+      const [inputTokens, outputTokens] = [usage.inputTokens ?? 0, usage.outputTokens ?? 0];
+      const cost = Math.min(priceOf(name, inputTokens, outputTokens), worstCase) as MicroUsd;
+      // With its citations: a resumed turn may find other passages than those that the model's numbers name.
+      return { value: cited(text, passages), cost, inputTokens, outputTokens, model: name };
+    });
     signal.throwIfAborted();
-    return text.trim() === UNKNOWN ? unknown(ask) : answered(ask, text, passages);
+    return { ...ending(drafted), degraded: ask.degraded };
   };
 }
 
-function answered(ask: AgentAsk, text: string, passages: readonly Passage[]): AgentAnswer {
-  const cited = [...text.matchAll(/\[(\d+)\]/g)].flatMap(([, at]) => passages[Number(at) - 1] ?? []);
-  return { outcome: 'answered', reason: 'answered', answer: text, citations: unique(cited.map(citation)), degraded: ask.degraded };
+const UNANSWERED: Ending = {
+  outcome: 'handed_off',
+  reason: 'missing_knowledge',
+  answer: 'I did not find that in our documentation. A person will look at your question.',
+  citations: [],
+};
+const UNGROUNDED: Ending = {
+  ...UNANSWERED,
+  reason: 'low_confidence',
+  answer: 'I am not sure enough of my answer to give it. A person will look at your question.',
+};
+
+function ending({ text, citations }: Drafted): Ending {
+  if (text.trim() === UNKNOWN) return UNANSWERED;
+  if (citations.length === 0) return UNGROUNDED;
+  return { outcome: 'answered', reason: 'answered', answer: text, citations };
 }
 
-function unknown(ask: AgentAsk): AgentAnswer {
-  return {
-    outcome: 'handed_off',
-    reason: 'missing_knowledge',
-    answer: 'I did not find that in our documentation. A person will look at your question.',
-    citations: [],
-    degraded: ask.degraded,
-  };
+/** The top passages that are about the question, as they stand. */
+function quoted(ask: AgentAsk, passages: readonly Passage[]): Ending {
+  const top = rank(passages, ask.message).slice(0, MOST_QUOTED);
+  if (top.length === 0) return UNANSWERED;
+  const text = top.map(({ passage, place }) => `${passage.heading}: ${quote(passage.text)} [${place + 1}]`).join('\n\n');
+  return ending(cited(text, passages));
 }
 
-function quoted(ask: AgentAsk, passages: readonly Passage[]): AgentAnswer {
-  const top = passages.slice(0, 2);
-  const answer = top.map(({ heading, text }, at) => `${heading}: ${text.slice(0, QUOTED)} [${at + 1}]`).join('\n\n');
-  return { outcome: 'answered', reason: 'answered', answer, citations: unique(top.map(citation)), degraded: ask.degraded };
+/** Whole lines; a fence that is opened is closed. */
+function quote(text: string): string {
+  if (text.length <= QUOTED) return closed(text);
+  const cut = text.slice(0, QUOTED);
+  return closed(`${cut.slice(0, Math.max(cut.lastIndexOf('\n'), cut.lastIndexOf(' '), 1)).trimEnd()} …`);
 }
 
-const citation = ({ document, heading, version }: Passage): Citation => ({ document, heading, version });
+function closed(text: string): string {
+  const fences = text.match(/^\s*(?:```|~~~)/gm) ?? [];
+  return fences.length % 2 === 0 && !/(?:```|~~~)$/.test(text) ? text : `${text}${fences.length % 2 === 0 ? '' : '\n```'}\n`;
+}
 
-function unique(citations: readonly Citation[]): readonly Citation[] {
-  return [...new Map(citations.map((each) => [`${each.document}\n${each.heading}`, each])).values()];
+const CODE_OR_CITATION = /(```[\s\S]*?(?:```|$)|`[^`\n]*`)|\s?\[(\d+)\]/g;
+
+/** Numbers what the text cites from 1 in its own order, so that [n] names the n-th citation; a number that names no passage goes. */
+function cited(text: string, passages: readonly Passage[]): Drafted {
+  const found = new Map<string, { readonly number: number; readonly citation: Citation }>();
+  const numbered = text.replace(CODE_OR_CITATION, (whole, code: string | undefined, at: string) => {
+    if (code !== undefined) return code;
+    const passage = passages[Number(at) - 1];
+    if (!passage) return '';
+    const { document, heading, version } = passage;
+    const key = `${document}\n${heading}`;
+    const { number } = found.get(key) ?? { number: found.size + 1 };
+    found.set(key, { number, citation: { document, heading, version } });
+    return `${/^\s/.test(whole) ? whole[0] : ''}[${number}]`;
+  });
+  return { text: numbered, citations: [...found.values()].map(({ citation }) => citation) };
 }

@@ -3,16 +3,25 @@
  * passages that hold most of the question's words, and says UNKNOWN when they hold too few. Deterministic, no key, no network.
  */
 import type { LanguageModelV4, LanguageModelV4CallOptions } from '@ai-sdk/provider';
-import { readPrompt, UNKNOWN } from './prompt.ts';
-import { terms } from './words.ts';
+import { type Read, readPrompt, UNKNOWN } from './prompt.ts';
+import { isGeneric, terms } from './words.ts';
 
-type Sentence = { readonly passage: number; readonly at: number; readonly text: string; readonly score: number };
-type Read = { readonly id: number; readonly heading: string; readonly text: string };
+type Weights = ReadonlyMap<string, number>;
+type Ranked<P> = { readonly passage: P; readonly place: number; readonly score: number };
 
 const CHARACTERS_A_TOKEN = 4;
-/** Of the question's words, this share must stand in the best passage. */
-const LEAST_COVERAGE = 0.5;
+/** Of the question's words, by weight, this share must stand in a passage. */
+const LEAST_COVERAGE = 0.6;
+/** A passage whose heading names the question may lack more of its words. */
+const SUBJECT = 0.3;
+const NAMED = 0.2;
+/** A generic word ("add", "create") weighs this much of another. */
+const GENERIC_WEIGHT = 0.3;
+/** What a heading that names the question adds, and what each place in retrieval's order takes. */
+const HEADING = 0.6;
+const PLACE = 0.05;
 const MOST_SENTENCES = 3;
+const LEAST_SENTENCE = 20;
 const MOST_CODE = 900;
 
 export const estimateTokens = (text: string): number => Math.ceil(text.length / CHARACTERS_A_TOKEN);
@@ -27,7 +36,7 @@ export function offlineModel(delayMs: number): LanguageModelV4 {
       if (delayMs > 0) await delay(delayMs, options.abortSignal);
       const prompt = promptText(options);
       const answer = extract(prompt);
-      const text = answer.slice(0, (options.maxOutputTokens ?? 1_000) * CHARACTERS_A_TOKEN);
+      const text = within(answer, (options.maxOutputTokens ?? 1_000) * CHARACTERS_A_TOKEN);
       const [input, output] = [estimateTokens(prompt), estimateTokens(text)];
       return {
         content: [{ type: 'text', text }],
@@ -46,10 +55,12 @@ export function offlineModel(delayMs: number): LanguageModelV4 {
 function delay(ms: number, signal: AbortSignal | undefined): Promise<void> {
   return new Promise((resolve, reject) => {
     const timer = setTimeout(resolve, ms);
-    signal?.addEventListener('abort', () => {
+    const stop = () => {
       clearTimeout(timer);
-      reject(signal.reason);
-    });
+      reject(signal?.reason);
+    };
+    if (signal?.aborted) stop();
+    else signal?.addEventListener('abort', stop, { once: true });
   });
 }
 
@@ -57,64 +68,113 @@ function promptText({ prompt }: LanguageModelV4CallOptions): string {
   return prompt.flatMap((message) => (message.role === 'user' ? message.content.map((part) => (part.type === 'text' ? part.text : '')) : [])).join('\n');
 }
 
+/** Cut before the code, rather than within its fence. */
+function within(answer: string, most: number): string {
+  if (answer.length <= most) return answer;
+  const code = answer.indexOf('\n\n```');
+  return answer.slice(0, code >= 0 && code <= most ? code : most);
+}
+
 /** Pure: the answer to a prompt. */
 export function extract(prompt: string): string {
   const { passages, question } = readPrompt(prompt);
   const asked = new Set(terms(question));
-  if (asked.size === 0 || passages.length === 0) return UNKNOWN;
   const weights = rarity(asked, passages);
-  const ranked = passages.map((passage) => ({ passage, score: coverage(`${passage.heading} ${passage.text}`, asked, weights) })).sort((a, b) => b.score - a.score || a.passage.id - b.passage.id);
-  for (const { passage, score } of ranked) {
-    if (score < LEAST_COVERAGE) break;
-    const chosen = sentencesOf(passage, asked, weights);
-    if (chosen.length === 0) continue;
-    const code = codeOf(passage, asked);
-    const words = chosen.map(({ text }) => text).join(' ');
-    return `${words} [${passage.id}]${code ? `\n\n${code}` : ''}`;
+  for (const { passage } of rank(passages, question)) {
+    const code = codeOf(passage, weights);
+    const words = sentencesOf(passage, weights).join(' ') || (code ? `${passage.heading}:` : '');
+    if (words !== '') return `${words} [${passage.id}]${code ? `\n\n${code}` : ''}`;
   }
   return UNKNOWN;
 }
 
-/** A word that few passages hold says more. A word that none holds weighs most: the question is about something else. */
-function rarity(asked: ReadonlySet<string>, passages: readonly Read[]): ReadonlyMap<string, number> {
-  const sets = passages.map(({ heading, text }) => new Set(terms(`${heading} ${text}`)));
-  return new Map([...asked].map((term) => [term, 1 + Math.log((1 + sets.length) / (1 + sets.filter((set) => set.has(term)).length))]));
+/** The passages that may hold the answer, best first; none when they are about something else. */
+export function rank<P extends Pick<Read, 'heading' | 'text'>>(passages: readonly P[], question: string): readonly Ranked<P>[] {
+  const weights = rarity(new Set(terms(question)), passages);
+  return passages
+    .flatMap((passage, place) => {
+      const heading = terms(passage.heading);
+      const held = [...heading, ...terms(passage.text)];
+      const [covered, named] = [share(held, weights), share(heading, weights) * precision(heading, weights)];
+      const subject = SUBJECT * share(heading, weights) + (isNamed(passage.heading, weights) ? NAMED : 0);
+      if (covered + subject < LEAST_COVERAGE || !isAbout(held, new Set(heading), weights)) return [];
+      return [{ passage, place, score: covered + HEADING * named - PLACE * place }];
+    })
+    .sort((a, b) => b.score - a.score || a.place - b.place);
 }
 
-function coverage(text: string, asked: ReadonlySet<string>, weights: ReadonlyMap<string, number>): number {
-  const held = new Set(terms(text));
+/** Whether one heading of the path is asked for whole: `Redaction`, of a question about redacting. */
+function isNamed(path: string, weights: Weights): boolean {
+  return path.split(' › ').some((heading) => {
+    const words = terms(heading);
+    return words.some((word) => !isGeneric(word)) && words.every((word) => weights.has(word));
+  });
+}
+
+/** A heading of many other words is about something narrower. */
+function precision(heading: readonly string[], weights: Weights): number {
+  const words = new Set(heading);
+  return words.size === 0 ? 0 : Math.sqrt([...words].filter((word) => weights.has(word)).length / words.size);
+}
+
+/** A word in passing is not a subject: one that says something stands in the heading, or more than once. */
+function isAbout(held: readonly string[], heading: ReadonlySet<string>, weights: Weights): boolean {
+  const telling = [...weights.keys()].filter((term) => !isGeneric(term));
+  const subjects = telling.length > 0 ? telling : [...weights.keys()];
+  return subjects.some((term) => heading.has(term) || held.filter((each) => each === term).length > 1);
+}
+
+/** A word that few passages hold says more. A word that none holds weighs most: the question is about something else. */
+function rarity(asked: ReadonlySet<string>, passages: readonly Pick<Read, 'heading' | 'text'>[]): Weights {
+  const sets = passages.map(({ heading, text }) => new Set(terms(`${heading} ${text}`)));
+  const weight = (term: string) => (isGeneric(term) ? GENERIC_WEIGHT : 1 + Math.log((1 + sets.length) / (1 + sets.filter((set) => set.has(term)).length)));
+  return new Map([...asked].map((term) => [term, weight(term)]));
+}
+
+/** Of the asked words' weight, how much is held: 0 to 1. */
+function share(held: readonly string[], weights: Weights): number {
+  const set = new Set(held);
   let [sum, all] = [0, 0];
-  for (const term of asked) {
-    const weight = weights.get(term) ?? 1;
+  for (const [term, weight] of weights) {
     all += weight;
-    if (held.has(term)) sum += weight;
+    if (set.has(term)) sum += weight;
   }
   return all === 0 ? 0 : sum / all;
 }
 
-function sentencesOf({ id, text }: Read, asked: ReadonlySet<string>, weights: ReadonlyMap<string, number>): readonly Sentence[] {
-  const prose = text.replace(/(```|~~~)[\s\S]*?(\1|$)/g, '\n\n');
+/** The best sentences, in the passage's own order. */
+function sentencesOf({ text }: Read, weights: Weights): readonly string[] {
+  const prose = text.replace(/(```+|~~~+)[\s\S]*?(\1|$)/g, '\n\n');
   const sentences = prose
-    .split(/\n{2,}|(?<=[.!?:])\s+(?=[A-Z`*[])|\n(?=\s*[-*|>]|\d+\. )/)
+    .split(/\n{2,}|(?<=[.!?:])\s+(?=[A-Z`*[_])|\n(?=\s*(?:[-*+|>]|\d+\.) )/)
     .map(tidy)
-    .filter((sentence) => sentence.length > 20 && !sentence.startsWith('|') && !/^<|^\[.*\]$/.test(sentence))
-    .map((sentence, at) => ({ passage: id, at, text: sentence, score: coverage(sentence, asked, weights) }));
+    .filter(isSentence)
+    .map((sentence, at) => ({ at, sentence, score: share(terms(sentence), weights) + (at === 0 ? 0.1 : 0) }));
   const top = [...sentences].sort((a, b) => b.score - a.score || a.at - b.at).slice(0, MOST_SENTENCES);
-  return top.filter(({ score }, rank) => rank === 0 || score > 0).sort((a, b) => a.at - b.at);
+  return top
+    .filter(({ score }, place) => place === 0 || score > 0)
+    .sort((a, b) => a.at - b.at)
+    .map(({ sentence }) => sentence);
+}
+
+/** Not a table's row, not markup, and not the line that announces a list which is not quoted. */
+function isSentence(sentence: string): boolean {
+  return sentence.length > LEAST_SENTENCE && !/^[|<]|^\[.*\]$/.test(sentence) && !/^[^.!?]{0,40}:$/.test(sentence);
 }
 
 function tidy(sentence: string): string {
   return sentence
     .replace(/\s+/g, ' ')
-    .replace(/!?\[([^\]]*)\]\([^)]*\)/g, '$1')
-    .replace(/^\s*(?:[-*>]|\d+\.)\s+/, '')
+    .replace(/!?\[([^\]]*)\](?:\([^)]*\)|\[[^\]]*\])/g, '$1')
+    .replace(/^\s*(?:[-*+>]|\d+\.)\s+/, '')
     .replace(/<\/?[a-z][^>]*>/gi, '')
-    .replace(/\*\*/g, '')
+    .replace(/\*\*|\b__|__\b/g, '')
     .trim();
 }
 
-function codeOf({ text }: Read, asked: ReadonlySet<string>): string | undefined {
+/** The passage's code that holds most of what was asked; of equals, the first. */
+function codeOf({ text }: Read, weights: Weights): string | undefined {
   const blocks = [...text.matchAll(/```[\w-]*\n[\s\S]*?\n```/g)].map(([block]) => block).filter((block) => block.length <= MOST_CODE);
-  const held = (block: string) => terms(block).filter((term) => asked.has(term)).length;
-  return blocks.sort((a, b) => held(b) - held(a))[0];
+  const scored = blocks.map((block) => ({ block, score: share(terms(block), weights) }));
+  return scored.sort((a, b) => b.score - a.score)[0]?.block;
 }

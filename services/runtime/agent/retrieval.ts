@@ -9,7 +9,7 @@ import type { RecordOf } from '#schemas/records.ts';
 import type { Topic } from '#schemas/topics.ts';
 import type { Log, Rec } from '#streams/engine/ports.ts';
 import { chunkMarkdown } from './chunks.ts';
-import { normalise } from './words.ts';
+import { isGeneric, normalise, tokens } from './words.ts';
 
 export type Reader = { readonly person: PersonId; readonly agent: boolean };
 export type Passage = {
@@ -20,29 +20,53 @@ export type Passage = {
   readonly text: string;
   readonly score: number;
 };
+export type KnowledgeParts = {
+  readonly log: Pick<Log, 'follow'>;
+  readonly codec: Codec;
+  readonly fail: (error: Error) => void;
+  readonly warn?: (message: string, error: Error) => void;
+};
 type Document = RecordOf<'knowledge_document'>;
 type Entry = { readonly id: string; readonly heading: string; readonly title: string; readonly text: string; readonly of: Document };
-type Desk = { readonly index: MiniSearch<Entry>; readonly entries: Map<string, Entry>; readonly documents: Map<string, readonly Entry[]> };
+type Desk = {
+  readonly partition: number;
+  readonly index: MiniSearch<Entry>;
+  /** What may be found: a document's entries come and go together. */
+  readonly entries: Map<string, Entry>;
+  readonly documents: Map<string, readonly Entry[]>;
+};
 
 const TOPIC: Topic = 'support.knowledge';
-const SEARCH = { boost: { heading: 2.5, title: 1.5 }, prefix: (term: string) => term.length > 3, fuzzy: false, combineWith: 'OR' } as const;
+/** How long indexing may keep the event loop before others have their turn. */
+const SLICE_MS = 8;
+const SEARCH = {
+  boost: { heading: 2.5, title: 1.5 },
+  boostTerm: (term: string) => (isGeneric(term) ? 0.3 : 1),
+  prefix: (term: string) => term.length > 3,
+  fuzzy: false,
+  combineWith: 'OR',
+} as const;
 
 export class Knowledge {
   readonly #log: Pick<Log, 'follow'>;
   readonly #codec: Codec;
   readonly #fail: (error: Error) => void;
   readonly #desks = new Map<TenantId, Desk>();
+  readonly #warn: (message: string, error: Error) => void;
   readonly #open = new Map<number, AbortController>();
+  #nextEntry = 0;
+  #turned = 0;
 
-  constructor({ log, codec, fail }: { readonly log: Pick<Log, 'follow'>; readonly codec: Codec; readonly fail: (error: Error) => void }) {
+  constructor({ log, codec, fail, warn = () => undefined }: KnowledgeParts) {
     this.#log = log;
     this.#codec = codec;
     this.#fail = fail;
+    this.#warn = warn;
   }
 
   /** Resolves when the partition's documents, as of now, can be searched. */
   open(partition: number): Promise<void> {
-    this.#open.get(partition)?.abort();
+    this.shut(partition);
     const stop = new AbortController();
     this.#open.set(partition, stop);
     return new Promise((resolve) => {
@@ -50,10 +74,11 @@ export class Knowledge {
     });
   }
 
-  /** The partition is another's now. */
+  /** The partition is another's now. Its documents go: what is deleted meanwhile may be compacted away, and must not come back. */
   shut(partition: number): void {
     this.#open.get(partition)?.abort();
     this.#open.delete(partition);
+    for (const [tenant, desk] of this.#desks) if (desk.partition === partition) this.#desks.delete(tenant);
   }
 
   async close(): Promise<void> {
@@ -77,53 +102,66 @@ export class Knowledge {
     let target: number | undefined;
     for await (const { records, next, end } of this.#log.follow(TOPIC, partition, 0, signal)) {
       for (const record of records) {
-        this.#take(record);
-        // A large base is indexed a document at a time, so that nothing else waits for all of it.
-        await new Promise((resolve) => setImmediate(resolve));
+        if (signal.aborted) return;
+        await this.#take(partition, record);
       }
       target ??= end;
       if (next >= target) ready();
     }
   }
 
-  #take({ key, value }: Rec): void {
+  async #take(partition: number, { key, value }: Rec): Promise<void> {
     if (key === undefined) return;
     const slash = key.indexOf('/');
     const [tenant, documentId] = [key.slice(0, slash) as TenantId, key.slice(slash + 1)];
-    this.#remove(tenant, documentId);
-    if (value === null) return;
-    const decoded = this.#codec.decode(value);
-    if (decoded.name === 'knowledge_document' && decoded.value.tenant === tenant) this.#add(decoded.value);
+    const document = value === null ? undefined : this.#read(tenant, value);
+    const desk = this.#desks.get(tenant) ?? newDesk(partition);
+    if (desk.partition !== partition) return;
+    this.#desks.set(tenant, desk);
+    const entries = document ? await this.#index(desk, document) : [];
+    for (const { id } of desk.documents.get(documentId) ?? []) {
+      desk.entries.delete(id);
+      desk.index.discard(id);
+    }
+    for (const entry of entries) desk.entries.set(entry.id, entry);
+    if (document) desk.documents.set(documentId, entries);
+    else desk.documents.delete(documentId);
   }
 
-  #add(document: Document): void {
-    const desk = this.#desks.get(document.tenant) ?? newDesk();
-    this.#desks.set(document.tenant, desk);
-    const entries = chunkMarkdown(document.content, document.title).map(({ heading, text }, at) => ({
-      id: `${document.documentId}#${at}`,
+  /** undefined: nothing that can be searched, so the key holds nothing. One bad record must not keep the others from being read. */
+  #read(tenant: TenantId, value: Uint8Array): Document | undefined {
+    try {
+      const decoded = this.#codec.decode(value);
+      return decoded.name === 'knowledge_document' && decoded.value.tenant === tenant ? decoded.value : undefined;
+    } catch (error) {
+      this.#warn(`a document of ${tenant} cannot be read and is left out`, error as Error);
+      return undefined;
+    }
+  }
+
+  /** In slices, so that nothing else waits for a large document. Until all are in, none is found: `search` asks `entries`. */
+  async #index(desk: Desk, document: Document): Promise<readonly Entry[]> {
+    const { documentId, title, content } = document;
+    const entries = chunkMarkdown(content, title).map(({ heading, text }) => ({
+      id: `${documentId}#${this.#nextEntry++}`,
       heading,
-      title: document.title,
+      title,
       text,
       of: document,
     }));
-    for (const entry of entries) desk.entries.set(entry.id, entry);
-    desk.documents.set(document.documentId, entries);
-    desk.index.addAll(entries);
-  }
-
-  #remove(tenant: TenantId, documentId: string): void {
-    const desk = this.#desks.get(tenant);
-    for (const entry of desk?.documents.get(documentId) ?? []) {
-      desk?.index.remove(entry);
-      desk?.entries.delete(entry.id);
+    for (const entry of entries) {
+      desk.index.add(entry);
+      if (performance.now() - this.#turned < SLICE_MS) continue;
+      await new Promise((resolve) => setImmediate(resolve));
+      this.#turned = performance.now();
     }
-    desk?.documents.delete(documentId);
+    return entries;
   }
 }
 
-function newDesk(): Desk {
-  const index = new MiniSearch<Entry>({ fields: ['heading', 'title', 'text'], processTerm: normalise, searchOptions: { processTerm: normalise } });
-  return { index, entries: new Map(), documents: new Map() };
+function newDesk(partition: number): Desk {
+  const index = new MiniSearch<Entry>({ fields: ['heading', 'title', 'text'], tokenize: tokens, processTerm: normalise });
+  return { partition, index, entries: new Map(), documents: new Map() };
 }
 
 function mayRead(document: Document | undefined, { person, agent }: Reader): boolean {
@@ -131,4 +169,3 @@ function mayRead(document: Document | undefined, { person, agent }: Reader): boo
   if (document.owner !== null && document.owner !== person && !agent) return false;
   return document.audience === 'everyone' || agent || document.owner === person;
 }
-
