@@ -3,7 +3,7 @@
  * they expire, at most 60 s, by the token's digest; whether the tenant is suspended is asked on every call.
  */
 import { readFileSync } from 'node:fs';
-import { createLocalJWKSet, decodeJwt, type JWTPayload, jwtVerify, type JSONWebKeySet } from 'jose';
+import { createLocalJWKSet, decodeJwt, type JSONWebKeySet, type JWTPayload, jwtVerify } from 'jose';
 import { sha256 } from '#schemas/digest.ts';
 import { EvenkeelError } from '#schemas/errors.ts';
 import { isTenantId, type TenantId } from '#schemas/ids.ts';
@@ -26,7 +26,7 @@ const MOST_TOKEN_CHARACTERS = 8_192;
 
 /** @throws EvenkeelError `setting_invalid`: an issuer on loopback or plain HTTP is for a gateway that itself listens on loopback */
 export function loadIssuers(file: string, httpHost: string): readonly Issuer[] {
-  const issuers = JSON.parse(readFileSync(file, 'utf8')) as readonly Issuer[];
+  const issuers = readIssuers(file);
   const loopback = (host: string) => host === 'localhost' || host === '::1' || host === '[::1]' || host.startsWith('127.');
   for (const { issuer } of issuers) {
     const { protocol, hostname } = new URL(issuer);
@@ -34,6 +34,20 @@ export function loadIssuers(file: string, httpHost: string): readonly Issuer[] {
       throw new EvenkeelError('setting_invalid', `the issuer ${issuer} is a local one, and this gateway listens on ${httpHost}`);
   }
   return issuers;
+}
+
+function readIssuers(file: string): readonly Issuer[] {
+  let issuers: unknown;
+  try {
+    issuers = JSON.parse(readFileSync(file, 'utf8'));
+  } catch (cause) {
+    throw new EvenkeelError('setting_invalid', `EVENKEEL_ISSUERS_FILE ${file} cannot be read as JSON: ${(cause as Error).message}`, { cause });
+  }
+  const sound = ({ issuer, jwks, tenants, roles }: Partial<Issuer>) =>
+    typeof issuer === 'string' && URL.canParse(issuer) && Array.isArray(jwks?.keys) && (tenants === '*' || Array.isArray(tenants)) && Array.isArray(roles);
+  if (!Array.isArray(issuers) || !issuers.every((each) => sound(each ?? {})))
+    throw new EvenkeelError('setting_invalid', `EVENKEEL_ISSUERS_FILE ${file} holds a list of { issuer, jwks: { keys }, tenants: "*" or a list, roles }`);
+  return issuers as readonly Issuer[];
 }
 
 export class Authenticator {
@@ -52,7 +66,12 @@ export class Authenticator {
     if (!token || token.length > MOST_TOKEN_CHARACTERS) throw new EvenkeelError('credential_missing', 'send Authorization: Bearer <token>');
     const digest = Buffer.from(sha256(Buffer.from(token))).toString('base64url');
     const kept = this.#kept.get(digest);
-    if (kept && kept.until > this.#now()) return kept.caller;
+    if (kept && kept.until > this.#now()) {
+      // Used last, let go last.
+      this.#kept.delete(digest);
+      this.#kept.set(digest, kept);
+      return kept.caller;
+    }
     const caller = await this.#verify(token);
     for (const old of this.#kept.keys()) {
       if (this.#kept.size < KEPT_CLAIMS) break;

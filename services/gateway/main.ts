@@ -10,7 +10,6 @@ import { createSender } from '#streams/kafka/producer.ts';
 import { Reader } from '#streams/kafka/reader.ts';
 import { loadSchemas } from '#streams/kafka/registry.ts';
 import { rocksStores } from '#streams/rocksdb/store.ts';
-import { rows } from '#streams/support/state.ts';
 import { support } from '#streams/support/support.ts';
 import { type Context, runMain, type Started } from '../ops.ts';
 import { openVault } from '../vault.ts';
@@ -18,13 +17,15 @@ import { Authenticator, loadIssuers } from './auth.ts';
 import { Lifecycle } from './lifecycle.ts';
 import { measure } from './metrics.ts';
 import { RateCounter } from './rate.ts';
+import { recall } from './recall.ts';
 import { Results } from './results.ts';
 import { createServer } from './server.ts';
+import { StreamBound } from './sse.ts';
 import { View } from './view.ts';
 
 const VERDICT_MS = 1_000;
 const COMMAND_MS = 5_000;
-const RESULT_MS = 1_000;
+const STREAMS_OF_ONE_TENANT = 500;
 
 async function start({ config, log, metrics, fail }: Context): Promise<Started> {
   const warn = (message: string) => log.warn(message);
@@ -38,6 +39,8 @@ async function start({ config, log, metrics, fail }: Context): Promise<Started> 
   const vault = openVault({ log: reader, send: (records) => sender.send(records), codec, masterKey: config.masterKey, partitions });
   void vault.failed.then(fail);
   const results = await Results.open({ log: reader, codec, stores: rocksStores(join(config.dataDir, 'results')), partitions });
+  // First: a result must be here before the event that forgets it is folded.
+  await results.start(fail);
   const [view, lifecycle] = [new View(), new Lifecycle()];
   const measured = measure(metrics, view);
   const projection = await openProjection({
@@ -51,15 +54,14 @@ async function start({ config, log, metrics, fail }: Context): Promise<Started> 
       for (const { event, offset, after } of events) {
         const happened = { event, offset, at: batch.time };
         view.take(happened, after.account);
-        measured(happened);
+        measured.happened(happened);
         lifecycle.publish(happened);
         if (event.type === 'request_forgotten') results.forget(partition, event.tenant, event.request);
       }
     },
   });
   void projection.failed.then(fail);
-  for (let partition = 0; partition < partitions; partition++)
-    for (const [table, , bytes] of projection.store(partition).entries()) if (table === 'account') view.seed(rows.account.decode(bytes));
+  for (let partition = 0; partition < partitions; partition++) recall(view, projection.store(partition));
   const auth = new Authenticator(loadIssuers(config.issuersFile, config.httpHost));
   const app = await createServer(
     {
@@ -70,18 +72,19 @@ async function start({ config, log, metrics, fail }: Context): Promise<Started> 
       partitions,
       send: (records) => sender.send(records),
       peek: (row) => projection.peek(row),
-      position: (partition) => projection.position(partition),
-      result: (partition, tenant, request) => results.arrival(partition, tenant, request, RESULT_MS),
+      result: (partition, tenant, request, ms) => results.arrival(partition, tenant, request, ms),
       lifecycle,
       rate: new RateCounter(),
+      streams: new StreamBound(STREAMS_OF_ONE_TENANT),
       view,
+      refused: measured.refused,
       random: randomUUID,
       verdictMs: VERDICT_MS,
       commandMs: COMMAND_MS,
     },
     log,
   );
-  await Promise.all([projection.ready, results.start(fail), vault.ready]);
+  await Promise.all([projection.ready, vault.ready]);
   await app.listen({ host: config.httpHost, port: config.httpPort });
   return {
     waitingFor: () => [],

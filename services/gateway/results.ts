@@ -14,7 +14,7 @@ export class Results {
   readonly #log: Pick<Log, 'follow'>;
   readonly #codec: Codec;
   readonly #stores: readonly Store[];
-  readonly #awaited = new Map<string, (() => void)[]>();
+  readonly #awaited = new Map<string, Set<() => void>>();
   readonly #stop = new AbortController();
   #runs: readonly Promise<void>[] = [];
 
@@ -51,19 +51,20 @@ export class Results {
   /** A finished request's result is in the same transaction as its end, on another topic: it may arrive a moment later. */
   async arrival(partition: number, tenant: TenantId, request: RequestId, ms: number): Promise<Result | undefined> {
     const here = this.get(partition, tenant, request);
-    if (here) return here;
+    if (here || ms <= 0) return here;
     const key = `${tenant}/${request}`;
+    const waiting = this.#awaited.get(key) ?? new Set();
+    this.#awaited.set(key, waiting);
     await new Promise<void>((resolve) => {
-      const timer = setTimeout(resolve, ms);
-      this.#awaited.set(key, [
-        ...(this.#awaited.get(key) ?? []),
-        () => {
-          clearTimeout(timer);
-          resolve();
-        },
-      ]);
+      const done = () => {
+        clearTimeout(timer);
+        waiting.delete(done);
+        if (waiting.size === 0) this.#awaited.delete(key);
+        resolve();
+      };
+      const timer = setTimeout(done, ms);
+      waiting.add(done);
     });
-    this.#awaited.delete(key);
     return this.get(partition, tenant, request);
   }
 
@@ -89,7 +90,7 @@ export class Results {
       const writes: Write[] = results.map(({ result, value }) => ({ table: 'words', key: `${result.tenant}/${result.request}`, value }));
       const meta = store.meta ?? emptyMeta(VERSION, this.#stores.length);
       store.write(writes, { ...meta, positions: { ...meta.positions, words: next } });
-      for (const { result } of results) for (const arrived of this.#awaited.get(`${result.tenant}/${result.request}`) ?? []) arrived();
+      for (const { result } of results) for (const arrived of [...(this.#awaited.get(`${result.tenant}/${result.request}`) ?? [])]) arrived();
       target ??= end;
       if (next >= target) ready();
     }

@@ -5,11 +5,13 @@ import Fastify, { type FastifyBaseLogger, type FastifyInstance } from 'fastify';
 import { EvenkeelError } from '#schemas/errors.ts';
 import { adminRoutes } from './admin.ts';
 import { dashboardRoutes } from './dashboard.ts';
+import { documentRoutes } from './documents.ts';
 import type { GatewayParts } from './parts.ts';
-import { onError, sendProblem } from './problems.ts';
+import { onError, pathOf, sendProblem } from './problems.ts';
 import { requestRoutes } from './requests.ts';
 
-const BODY_LIMIT = 65_536;
+/** A message of 16,384 characters, each escaped, and its metadata. */
+const BODY_LIMIT = 131_072;
 
 export async function createServer(parts: GatewayParts, loggerInstance?: FastifyBaseLogger): Promise<FastifyInstance> {
   const app = Fastify({
@@ -19,19 +21,27 @@ export async function createServer(parts: GatewayParts, loggerInstance?: Fastify
     forceCloseConnections: true,
     routerOptions: { maxParamLength: 300 },
     // Nothing a client sends is silently changed: no coercion, no field dropped.
-    ajv: { customOptions: { coerceTypes: false, removeAdditional: false, useDefaults: true, allowUnionTypes: true, strictTypes: false, keywords: ['example'] } },
+    ajv: {
+      customOptions: { coerceTypes: false, removeAdditional: false, useDefaults: true, allowUnionTypes: true, strictTypes: false, keywords: ['example'] },
+    },
   });
   app.setErrorHandler(onError);
-  app.setNotFoundHandler((request, reply) => sendProblem(reply, new EvenkeelError('not_found', `there is no ${request.method} ${request.url.slice(0, 200)}; see /docs`), request.url));
+  app.setNotFoundHandler((request, reply) =>
+    sendProblem(reply, new EvenkeelError('not_found', `there is no ${request.method} ${pathOf(request)}; see /docs`), pathOf(request)),
+  );
+  app.addHook('onSend', async (_request, reply) => {
+    reply.header('x-content-type-options', 'nosniff');
+  });
   await app.register(swagger, {
     openapi: {
       info: { title: 'Evenkeel', version: '1', description: 'A multi-tenant support platform on Kafka. Tenant and person come from the credential alone.' },
       components: { securitySchemes: { bearer: { type: 'http', scheme: 'bearer', bearerFormat: 'JWT' } } },
     },
   });
-  await app.register(swaggerUi, { routePrefix: '/docs' });
+  await app.register(swaggerUi, { routePrefix: '/docs', staticCSP: true, uiConfig: { deepLinking: true } });
   requestRoutes(app as unknown as FastifyInstance, parts);
   adminRoutes(app as unknown as FastifyInstance, parts);
+  documentRoutes(app as unknown as FastifyInstance, parts);
   await dashboardRoutes(app as unknown as FastifyInstance, parts);
   return app as unknown as FastifyInstance;
 }

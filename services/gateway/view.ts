@@ -1,17 +1,18 @@
 /**
- * The gateway's picture of all tenants, a projection of the log: balances and counters are the account's own and so exact; rates and
- * percentiles come from the events seen, in bounded windows.
+ * The gateway's picture of all tenants, a projection of the log: balances and counters are the account's own and so exact, at once after a
+ * restart; percentiles, burn by the minute and the last requests come from bounded windows of events, and after a restart from the marks.
  */
-import type { Event, EventOf } from '#schemas/events.ts';
-import type { Instant, MicroUsd, RequestId, TenantId } from '#schemas/ids.ts';
-import { balance, hardLimit, windowKeys } from '#streams/support/ledger.ts';
-import type { Account } from '#streams/support/state.ts';
+import { type Event, WINDOWS } from '#schemas/events.ts';
+import type { Instant, RequestId, TenantId } from '#schemas/ids.ts';
+import { balance, hardLimit, keyOf, windowKeys } from '#streams/support/ledger.ts';
+import type { Account, Mark } from '#streams/support/state.ts';
 import type { Happened } from './lifecycle.ts';
 
 export type TenantNumbers = {
   readonly tenant: TenantId;
   readonly suspended: boolean;
   readonly in_flight: number;
+  readonly most_in_flight: number;
   readonly queued: number;
   readonly answered: number;
   readonly finished: number;
@@ -29,45 +30,119 @@ export type TenantNumbers = {
   readonly policy_version: number;
   readonly offset: number;
 };
-export type Stage = { readonly stage: string; readonly at: Instant; readonly offset: number; readonly detail?: string };
-export type Recent = { readonly request_id: RequestId; readonly stages: Stage[]; outcome: string | null; reason: string | null; cost_micro_usd: number };
+/** `offset` is unknown for what a mark tells after a restart. */
+export type Stage = {
+  readonly stage: string;
+  readonly at: Instant;
+  readonly offset: number | null;
+  readonly step?: string;
+  readonly outcome?: string | null;
+  readonly reason?: string | null;
+};
+export type Recent = {
+  readonly request_id: RequestId;
+  readonly stages: Stage[];
+  outcome: string | null;
+  reason: string | null;
+  degraded: string | null;
+  cost_micro_usd: number;
+};
 
 const LATENCIES = 1_000;
 const RECENT = 50;
-const MINUTES = 30;
+const STAGES = 64;
+const MINUTES = 60;
 const MINUTE = 60_000;
 
 class Desk {
   account: Account | undefined;
   offset = 0;
-  readonly latencies: number[] = [];
+  touched: Instant = 0;
+  readonly #latencies: number[] = [];
+  #p95: number | null | undefined;
   readonly burn = new Map<number, number>();
   readonly recent = new Map<RequestId, Recent>();
+
+  took(ms: number): void {
+    this.#latencies.push(ms);
+    if (this.#latencies.length > LATENCIES) this.#latencies.shift();
+    this.#p95 = undefined;
+  }
+  /** Sorted only when it is asked for and something has changed. */
+  get p95(): number | null {
+    this.#p95 ??= percentile(this.#latencies, 0.95);
+    return this.#p95;
+  }
+  spent(at: Instant, amount: number): void {
+    const minute = Math.floor(at / MINUTE);
+    this.burn.set(minute, (this.burn.get(minute) ?? 0) + amount);
+    for (const old of this.burn.keys()) if (old < minute - MINUTES) this.burn.delete(old);
+  }
+  request(id: RequestId): Recent {
+    const found = this.recent.get(id) ?? { request_id: id, stages: [], outcome: null, reason: null, degraded: null, cost_micro_usd: 0 };
+    this.recent.set(id, found);
+    for (const old of this.recent.keys()) {
+      if (this.recent.size <= RECENT) break;
+      this.recent.delete(old);
+    }
+    return found;
+  }
 }
 
 export class View {
   readonly #desks = new Map<TenantId, Desk>();
-  now: Instant = 0;
+  readonly #clock: () => Instant;
+  #logged: Instant = 0;
 
-  take({ event, offset, at }: Happened, account: Account): void {
-    const desk = this.#desks.get(event.tenant) ?? new Desk();
-    this.#desks.set(event.tenant, desk);
-    desk.account = account;
-    desk.offset = offset;
-    this.now = Math.max(this.now, at);
-    if (event.type === 'cost_recorded' || event.type === 'outside_cost_recorded') burn(desk, at, event.amount);
-    if ('request' in event) remember(desk, event, at, offset);
+  constructor(clock: () => Instant = Date.now) {
+    this.#clock = clock;
   }
 
-  /** A tenant that the log has told nothing new about since the start of this process. */
-  seed(account: Account): void {
-    const desk = this.#desks.get(account.tenant) ?? new Desk();
+  take(happened: Happened, account: Account): void {
+    const { event, offset, at } = happened;
+    const desk = this.#desk(event.tenant);
     desk.account = account;
-    this.#desks.set(account.tenant, desk);
+    desk.offset = offset;
+    desk.touched = at;
+    this.#logged = Math.max(this.#logged, at);
+    if (event.type === 'cost_recorded' || event.type === 'outside_cost_recorded') desk.spent(at, event.amount);
+    remember(desk, happened);
+  }
+
+  /** What rows still tell of a tenant after a restart. Costs stand at their request's end. A tenant with news since is left as it is. */
+  recall(account: Account, marks: readonly Mark[]): void {
+    const desk = this.#desk(account.tenant);
+    if (desk.account) return;
+    desk.account = account;
+    const requests = marks.filter((mark) => mark.kind === 'request').sort((a, b) => lastOf(a) - lastOf(b));
+    for (const mark of requests) {
+      desk.touched = lastOf(mark);
+      if (mark.finishedAt === null) continue;
+      desk.took(mark.finishedAt - mark.queuedAt);
+      if (mark.cost > 0) desk.spent(mark.finishedAt, mark.cost);
+    }
+    for (const mark of requests.slice(-RECENT)) {
+      const recent = desk.request(mark.id as RequestId);
+      recent.stages.push(...stagesOfMark(mark));
+      [recent.outcome, recent.reason, recent.degraded, recent.cost_micro_usd] = [mark.outcome, mark.reason, mark.degraded?.mode ?? null, mark.cost];
+    }
   }
 
   tenants(): readonly TenantId[] {
     return [...this.#desks.keys()].sort();
+  }
+
+  /** The `most` tenants that were active last. */
+  liveliest(most: number): readonly TenantId[] {
+    if (this.#desks.size <= most) return this.tenants();
+    return [...this.#desks]
+      .sort(([, a], [, b]) => b.touched - a.touched)
+      .slice(0, most)
+      .map(([tenant]) => tenant);
+  }
+
+  account(tenant: TenantId): Account | undefined {
+    return this.#desks.get(tenant)?.account;
   }
 
   numbers(tenant: TenantId): TenantNumbers | undefined {
@@ -75,31 +150,60 @@ export class View {
     return desk?.account?.created ? numbersOf(desk, desk.account, this.now) : undefined;
   }
 
+  /** Newest first. */
   recent(tenant: TenantId): readonly Recent[] {
     return [...(this.#desks.get(tenant)?.recent.values() ?? [])].reverse();
   }
+
+  /** undefined unless all of them are known. */
+  stages(tenant: TenantId, request: RequestId): readonly Stage[] | undefined {
+    const stages = this.#desks.get(tenant)?.recent.get(request)?.stages;
+    return stages?.[0]?.stage === 'queued' && stages.length < STAGES ? stages : undefined;
+  }
+
+  /** A quiet night must not keep yesterday's burn on the page: here, and only here, the process's own clock is asked too. */
+  get now(): Instant {
+    return Math.max(this.#logged, this.#clock());
+  }
+
+  #desk(tenant: TenantId): Desk {
+    const desk = this.#desks.get(tenant) ?? new Desk();
+    this.#desks.set(tenant, desk);
+    return desk;
+  }
+}
+
+const lastOf = ({ finishedAt, startedAt, queuedAt }: Mark): Instant => finishedAt ?? startedAt ?? queuedAt;
+
+export function budgetsOf(account: Account, now: Instant) {
+  return WINDOWS.map((window) => {
+    const found = balance(account, window, keyOf(window, windowKeys(now)));
+    const { key, settled, held, granted } = found;
+    return { window, key, settled_micro_usd: settled, held_micro_usd: held, granted_micro_usd: granted, limit_micro_usd: hardLimit(account, found) };
+  });
 }
 
 function numbersOf(desk: Desk, account: Account, now: Instant): TenantNumbers {
   const today = balance(account, 'day', windowKeys(now).day);
   const total = balance(account, 'total', 'total');
-  const { answered, finished } = account;
+  const { answered, finished, policy } = account;
   const minute = Math.floor(now / MINUTE);
   return {
     tenant: account.tenant,
     suspended: account.suspended,
     in_flight: account.running,
+    most_in_flight: policy.maxInFlight,
     queued: account.queued,
     answered,
     finished,
     refused: account.refused,
     success_rate: finished === 0 ? null : answered / finished,
-    p95_ms: percentile(desk.latencies, 0.95),
+    p95_ms: desk.p95,
     cost_per_success_micro_usd: answered === 0 ? null : Math.round(total.settled / answered),
     burn_today_micro_usd: today.settled,
     held_micro_usd: today.held,
     budget_day_micro_usd: hardLimit(account, today),
-    soft_percent: account.policy.softPercent,
+    soft_percent: policy.softPercent,
     spent_total_micro_usd: total.settled,
     burn: Array.from({ length: MINUTES }, (_, at) => desk.burn.get(minute - MINUTES + 1 + at) ?? 0),
     policy_version: account.policyVersion,
@@ -113,13 +217,7 @@ function percentile(values: readonly number[], p: number): number | null {
   return sorted[Math.min(sorted.length - 1, Math.ceil(p * sorted.length) - 1)] ?? null;
 }
 
-function burn(desk: Desk, at: Instant, amount: MicroUsd): void {
-  const minute = Math.floor(at / MINUTE);
-  desk.burn.set(minute, (desk.burn.get(minute) ?? 0) + amount);
-  for (const old of desk.burn.keys()) if (old < minute - MINUTES) desk.burn.delete(old);
-}
-
-const STAGES: Partial<Record<Event['type'], string>> = {
+const NAMES: Partial<Record<Event['type'], string>> = {
   request_queued: 'queued',
   request_refused: 'refused',
   request_conflicted: 'conflict',
@@ -131,28 +229,35 @@ const STAGES: Partial<Record<Event['type'], string>> = {
 };
 
 /** undefined: no stage that a client sees. */
-export function stageOf(event: Event): string | undefined {
-  return STAGES[event.type];
+export function stageOf({ event, at, offset }: Happened): Stage | undefined {
+  const stage = NAMES[event.type];
+  if (stage === undefined) return undefined;
+  const end = event.type === 'request_finished' ? { outcome: event.outcome, reason: event.reason } : {};
+  return { stage, at, offset, ...('step' in event ? { step: event.step } : {}), ...end };
 }
 
-function remember(desk: Desk, event: Extract<Event, { readonly request: RequestId }>, at: Instant, offset: number): void {
-  const stage = stageOf(event);
-  if (stage === undefined) return;
-  const found = desk.recent.get(event.request) ?? { request_id: event.request, stages: [], outcome: null, reason: null, cost_micro_usd: 0 };
-  desk.recent.set(event.request, found);
-  found.stages.push({ stage, at, offset, ...('step' in event ? { detail: event.step } : {}) });
-  if (event.type === 'request_finished') finish(desk, found, event);
-  if (event.type === 'request_refused') found.outcome = 'refused';
-  for (const old of desk.recent.keys()) {
-    if (desk.recent.size <= RECENT) break;
-    desk.recent.delete(old);
-  }
+export function stagesOfMark(mark: Mark | undefined): readonly Stage[] {
+  if (!mark) return [];
+  const { queuedAt, startedAt, finishedAt, outcome, reason } = mark;
+  return [
+    { stage: 'queued', at: queuedAt, offset: null },
+    ...(startedAt === null ? [] : [{ stage: 'running', at: startedAt, offset: null }]),
+    ...(finishedAt === null ? [] : [{ stage: 'finished', at: finishedAt, offset: null, outcome, reason }]),
+  ];
 }
 
-function finish(desk: Desk, found: Recent, event: EventOf<'request_finished'>): void {
-  found.outcome = event.outcome;
-  found.reason = event.reason;
-  found.cost_micro_usd = event.cost;
-  desk.latencies.push(event.queuedMs + event.ranMs);
-  if (desk.latencies.length > LATENCIES) desk.latencies.shift();
+function remember(desk: Desk, happened: Happened): void {
+  const { event } = happened;
+  const stage = stageOf(happened);
+  if (!stage || !('request' in event)) return;
+  if (event.type === 'request_finished') desk.took(event.queuedMs + event.ranMs);
+  // One that has left the list does not come back with half of its life.
+  const begins = event.type === 'request_queued' || event.type === 'request_refused';
+  if (!begins && !desk.recent.has(event.request)) return;
+  const found = desk.request(event.request);
+  if (found.stages.length < STAGES) found.stages.push(stage);
+  if (event.type === 'request_refused') [found.outcome, found.reason] = ['refused', event.code];
+  if (event.type === 'hold_placed') found.degraded = event.degraded?.mode ?? null;
+  if (event.type !== 'request_finished') return;
+  [found.outcome, found.reason, found.degraded, found.cost_micro_usd] = [event.outcome, event.reason, event.degraded?.mode ?? null, event.cost];
 }

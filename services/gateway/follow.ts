@@ -1,0 +1,40 @@
+/** A request's life over server-sent events: what is known of it, then what happens, until its end. */
+import type { FastifyReply, FastifyRequest } from 'fastify';
+import type { RequestId, TenantId } from '#schemas/ids.ts';
+import type { Caller } from './auth.ts';
+import { type GatewayParts, rightLost } from './parts.ts';
+import { eventStream } from './sse.ts';
+import { type Stage, stageOf, stagesOfMark } from './view.ts';
+
+/** The right to see is asked again at each event. */
+export function follow(
+  parts: GatewayParts,
+  caller: Caller,
+  of: { readonly tenant: TenantId; readonly id: RequestId },
+  request: FastifyRequest,
+  reply: FastifyReply,
+): void {
+  const { tenant, id } = of;
+  const giveBack = parts.streams.take(tenant);
+  const stream = eventStream(request, reply, caller.expiresAt);
+  stream.onClose(giveBack);
+  const seen = lastSeen(request);
+  const send = (stage: Stage) => {
+    if (rightLost(parts, caller)) return stream.end();
+    if (stage.offset === null || stage.offset > seen) stream.send(stage.stage, { ...stage, at: new Date(stage.at).toISOString() }, stage.offset);
+    if (stage.stage === 'finished') stream.end();
+  };
+  stream.onClose(
+    parts.lifecycle.onRequest(tenant, id, (happened) => {
+      const stage = stageOf(happened);
+      if (stage) send(stage);
+    }),
+  );
+  for (const stage of parts.view.stages(tenant, id) ?? stagesOfMark(parts.peek({ tenant, mark: id }).mark)) send(stage);
+}
+
+/** A client that comes back is not told again what it has seen. */
+function lastSeen({ headers }: FastifyRequest): number {
+  const id = headers['last-event-id'];
+  return typeof id === 'string' && /^\d{1,15}$/.test(id) ? Number(id) : -1;
+}

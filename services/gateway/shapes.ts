@@ -1,0 +1,62 @@
+/** What the routes' schemas share. They check what comes in, and OpenAPI is generated from them. */
+import { ERRORS } from '#schemas/errors.ts';
+
+export const security = [{ bearer: [] }];
+
+export const object = (required: readonly string[], properties: Record<string, object>) => ({
+  type: 'object',
+  required,
+  additionalProperties: false,
+  properties,
+});
+
+export const withKey = (description: string) => ({
+  type: 'object',
+  additionalProperties: true,
+  properties: { 'idempotency-key': { type: 'string', description } },
+});
+
+const id = 'r_3tQv9mYc0Zk1xWb7LhPs2A';
+export const EXAMPLES = {
+  requestId: id,
+  request: { message: 'How do I add a hook that runs before each handler?', deadline_ms: 30_000 },
+  published: { request_id: id, stage: 'queued', links: { self: `/v1/requests/${id}`, events: `/v1/requests/${id}/events` } },
+  finished: {
+    request_id: id,
+    stage: 'finished',
+    outcome: 'answered',
+    reason: 'answered',
+    answer: 'Use fastify.addHook("preHandler", …).',
+    citations: [{ document: 'Reference/Hooks.md', heading: 'preHandler', version: '5.12.8' }],
+    cost_micro_usd: 412,
+    degraded: null,
+    queued_at: '2026-11-24T10:00:00.000Z',
+    started_at: '2026-11-24T10:00:00.018Z',
+    finished_at: '2026-11-24T10:00:00.352Z',
+    deadline: '2026-11-24T10:01:00.000Z',
+  },
+  policy: { requestsPerSecond: 50, burst: 100, budgetDay: 5_000_000 },
+} as const;
+
+const PROBLEM = {
+  type: 'object',
+  additionalProperties: true,
+  properties: {
+    type: { type: 'string' },
+    title: { type: 'string' },
+    status: { type: 'integer' },
+    detail: { type: 'string' },
+    instance: { type: 'string' },
+    code: { type: 'string', enum: Object.keys(ERRORS) },
+    limit: { type: 'number' },
+    observed: { type: 'number' },
+    retry_after_ms: { type: 'number' },
+    offset: { type: 'integer' },
+  },
+};
+
+/** Problem documents (RFC 9457) that a call may answer with. */
+export function PROBLEMS(...statuses: readonly number[]): Record<number, object> {
+  const content = { 'application/problem+json': { schema: PROBLEM } };
+  return Object.fromEntries(statuses.map((status) => [status, { description: 'A problem document (RFC 9457)', content }]));
+}
