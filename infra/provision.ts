@@ -26,8 +26,5 @@ const settings = {
   tls: KAFKA_TLS === 'true',
   clientId: 'evenkeel-provision',
 };
-const [done] = await Promise.all([
-  provision({ kafka: createKafka(settings), settings, passwords, tenants }),
-  registerSchemas(SCHEMA_REGISTRY_URL),
-]);
+const [done] = await Promise.all([provision({ kafka: createKafka(settings), settings, passwords, tenants }), registerSchemas(SCHEMA_REGISTRY_URL)]);
 console.log(`${done.topics} topics created, ${done.acls} ACLs, ${done.principals} principals, schemas registered`);

@@ -74,7 +74,8 @@ async function checkPorts(ports, own) {
   const { gateway, gatewayOps, auditorOps, registry, kafka, controller, runtimes } = ports;
   const wanted = [gateway, gatewayOps, auditorOps, ...runtimes, ...(own ? [] : [registry, kafka, controller])];
   for (const port of wanted)
-    if (await listens(port)) throw new Failure(`Port ${port} is taken by another program. Stop it, or choose other ports: EVENKEEL_PORT=${gateway + 1_000} npm start.`);
+    if (await listens(port))
+      throw new Failure(`Port ${port} is taken by another program. Stop it, or choose other ports: EVENKEEL_PORT=${gateway + 1_000} npm start.`);
 }
 
 /** @param {ReturnType<typeof options>} chosen */
@@ -156,7 +157,9 @@ async function status(json) {
   const ready = seen.length > 0 && seen.every((each) => each.ready);
   if (json) console.log(JSON.stringify({ ready, processes: seen }, null, 2));
   else if (seen.length === 0) console.log('Nothing runs. Start it with: npm start');
-  else for (const { name, pid, port, ready: up } of seen) console.log(`${up ? paint(32, '●') : paint(31, '○')} ${name.padEnd(12)} port ${String(port).padEnd(6)} pid ${pid}`);
+  else
+    for (const { name, pid, port, ready: up } of seen)
+      console.log(`${up ? paint(32, '●') : paint(31, '○')} ${name.padEnd(12)} port ${String(port).padEnd(6)} pid ${pid}`);
   process.exitCode = ready ? 0 : 1;
 }
 

@@ -1,5 +1,5 @@
 /** What is neither event nor command: requests, words, results, knowledge, keys, dead letters, audit entries. */
-import { type Infer, as, bytes, int, list, long, nullable, oneOf, record, string, withDefault } from './avro.ts';
+import { as, bytes, type Infer, int, long, nullable, oneOf, record, string, withDefault } from './avro.ts';
 import { COMMANDS } from './commands.ts';
 import { EVENTS, MODES, OUTCOMES, REASONS } from './events.ts';
 import type { ConversationId, MicroUsd, PersonId, RequestId, TenantId } from './ids.ts';

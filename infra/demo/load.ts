@@ -44,7 +44,11 @@ async function load({ tenant, docs, policy }: DemoTenant): Promise<void> {
   for (let at = 0; at < fresh.length; at += SIDE_BY_SIDE) {
     await Promise.all(
       fresh.slice(at, at + SIDE_BY_SIDE).map(async ({ file, content, digest }) => {
-        const title = /^#\s+(.+)$/m.exec(content)?.[1]?.replace(/<[^>]*>/g, '').trim() || file;
+        const title =
+          /^#\s+(.+)$/m
+            .exec(content)?.[1]
+            ?.replace(/<[^>]*>/g, '')
+            .trim() || file;
         const put = await call('PUT', `/v1/tenants/${tenant}/documents/${file}`, { title: title.slice(0, 300), version, content });
         if (!put.ok) throw new Error(`${tenant}/${file} was not taken: ${put.status} ${await put.text()}`);
         sent[`${tenant}/${file}`] = digest;

@@ -33,7 +33,9 @@ function needMaven() {
     spawnSync('apt-get', ['update', '-qq']);
     if (spawnSync('apt-get', ['install', '-y', '-qq', 'maven']).status === 0) return;
   }
-  throw new Failure('Maven is missing: it fetches the local Kafka and schema registry. Install it (mvn on the PATH), or set KAFKA_BROKERS and SCHEMA_REGISTRY_URL to use your own.');
+  throw new Failure(
+    'Maven is missing: it fetches the local Kafka and schema registry. Install it (mvn on the PATH), or set KAFKA_BROKERS and SCHEMA_REGISTRY_URL to use your own.',
+  );
 }
 
 /** Moved into place when it is whole: a broken download is never taken for a good one. @param {string} target @param {(part: string) => Promise<void>} fill */

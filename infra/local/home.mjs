@@ -14,7 +14,8 @@ export function prepareHome(home, port) {
   mkdirSync(join(home, 'data'), { recursive: true });
   const disk = statfsSync(home);
   const free = disk.bavail * disk.bsize;
-  if (free < LEAST_FREE_BYTES) throw new Failure(`The disk has ${Math.round(free / 1e6)} MB left, and Kafka needs about ${LEAST_FREE_BYTES / 1e6} MB. Free some, then start again.`);
+  if (free < LEAST_FREE_BYTES)
+    throw new Failure(`The disk has ${Math.round(free / 1e6)} MB left, and Kafka needs about ${LEAST_FREE_BYTES / 1e6} MB. Free some, then start again.`);
   const file = join(home, 'secrets.json');
   if (!existsSync(file)) writePrivate(file, newSecrets(port));
   const secrets = JSON.parse(readFileSync(file, 'utf8'));

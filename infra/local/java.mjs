@@ -19,7 +19,10 @@ function candidates() {
   const homes = JVM_FOLDERS.filter((folder) => existsSync(folder)).flatMap((folder) =>
     readdirSync(folder).flatMap((name) => [join(folder, name), join(folder, name, 'Contents/Home')]),
   );
-  return [process.env.JAVA_HOME, ...homes].filter(Boolean).map((home) => join(/** @type {string} */ (home), 'bin/java')).concat('java');
+  return [process.env.JAVA_HOME, ...homes]
+    .filter(Boolean)
+    .map((home) => join(/** @type {string} */ (home), 'bin/java'))
+    .concat('java');
 }
 
 /** @returns {string} path of the newest Java @throws {Failure} when there is none new enough */

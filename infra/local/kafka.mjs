@@ -50,7 +50,17 @@ const jaas = (password) => `org.apache.kafka.common.security.scram.ScramLoginMod
 
 /** @param {Broker} broker @param {string} main @param {string[]} args */
 function javaArgs({ heap = '512m', dir }, main, args) {
-  return [`-Xmx${heap}`, '-XX:+UseG1GC', '-XX:+ExitOnOutOfMemoryError', `-Dkafka.logs.dir=${dir}`, `-Dlog4j2.configurationFile=${join(dir, 'log4j2.xml')}`, '-cp', `${KAFKA_JARS}/*`, main, ...args];
+  return [
+    `-Xmx${heap}`,
+    '-XX:+UseG1GC',
+    '-XX:+ExitOnOutOfMemoryError',
+    `-Dkafka.logs.dir=${dir}`,
+    `-Dlog4j2.configurationFile=${join(dir, 'log4j2.xml')}`,
+    '-cp',
+    `${KAFKA_JARS}/*`,
+    main,
+    ...args,
+  ];
 }
 
 const LOGGING = `<?xml version="1.0" encoding="UTF-8"?>
@@ -63,7 +73,13 @@ export function prepareKafka(broker) {
   mkdirSync(dir, { recursive: true });
   const settings = { ...properties(broker), 'listener.name.client.scram-sha-512.sasl.jaas.config': jaas(adminPassword) };
   const file = join(dir, 'server.properties');
-  writeFileSync(file, Object.entries(settings).map(([name, value]) => `${name}=${value}\n`).join(''), { mode: 0o600 });
+  writeFileSync(
+    file,
+    Object.entries(settings)
+      .map(([name, value]) => `${name}=${value}\n`)
+      .join(''),
+    { mode: 0o600 },
+  );
   writeFileSync(join(dir, 'log4j2.xml'), LOGGING);
   if (existsSync(join(dir, 'data', 'meta.properties'))) return;
   const format = ['format', '--cluster-id', clusterId, '--config', file, '--add-scram', `SCRAM-SHA-512=[name=admin,password=${adminPassword}]`];

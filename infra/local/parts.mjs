@@ -44,7 +44,9 @@ export function adminEnv(place) {
 
 /** Of this process's environment only what settings are made of: never a password of the administrator's. */
 function inherited() {
-  const names = Object.keys(process.env).filter((name) => name.startsWith('EVENKEEL_') || ['PATH', 'HOME', 'TMPDIR', 'LANG', 'NODE_EXTRA_CA_CERTS'].includes(name));
+  const names = Object.keys(process.env).filter(
+    (name) => name.startsWith('EVENKEEL_') || ['PATH', 'HOME', 'TMPDIR', 'LANG', 'NODE_EXTRA_CA_CERTS'].includes(name),
+  );
   return Object.fromEntries(names.map((name) => [name, process.env[name]]));
 }
 
@@ -66,7 +68,8 @@ export function baseParts(place) {
     {
       name: 'registry',
       port: ports.registry,
-      spawn: (/** @type {import('node:child_process').StdioOptions} */ stdio) => spawnRegistry({ java, dir: join(home, 'registry'), port: ports.registry }, stdio),
+      spawn: (/** @type {import('node:child_process').StdioOptions} */ stdio) =>
+        spawnRegistry({ java, dir: join(home, 'registry'), port: ports.registry }, stdio),
       ready: () => answers(`${addresses(place).registryUrl}/subjects`),
     },
   ];

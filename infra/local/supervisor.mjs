@@ -32,8 +32,7 @@ export class Supervisor {
   async stop() {
     this.#stopping = true;
     const names = [...this.#running.keys()].reverse();
-    for (const group of [names.filter((name) => !isBase(name)), names.filter(isBase)])
-      await Promise.all(group.map((name) => this.#end(name)));
+    for (const group of [names.filter((name) => !isBase(name)), names.filter(isBase)]) await Promise.all(group.map((name) => this.#end(name)));
     writeRun(this.#home, [], undefined);
   }
 

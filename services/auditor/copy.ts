@@ -140,7 +140,10 @@ export class PartitionCopier {
     }
     this.#taken = round.next;
     const live = [...round.tenants.keys()].filter((tenant) => this.#live.has(tenant));
-    this.#fallBehind([...round.tenants.keys()].filter((tenant) => !this.#live.has(tenant) && !this.#behind.has(tenant)), round.start);
+    this.#fallBehind(
+      [...round.tenants.keys()].filter((tenant) => !this.#live.has(tenant) && !this.#behind.has(tenant)),
+      round.start,
+    );
     const changed = new Map<TenantId, TenantChain>();
     const limits = [LEADING_LIMIT_MS];
     const sends = live.map((tenant) => this.#send(this.#sender, tenant, this.#live.get(tenant) as TenantChain, round, limits));
@@ -235,7 +238,9 @@ export class PartitionCopier {
     const failures = (tenant: TenantId) => this.#behind.get(tenant)?.failures ?? 0;
     const concerned = [...chains.keys()].filter((tenant) => round.tenants.has(tenant));
     const limits = [CATCH_UP_LIMIT_MS];
-    const sends = concerned.filter((tenant) => proven.has(tenant)).map((tenant) => this.#send(pass.sender, tenant, chains.get(tenant) as TenantChain, round, limits));
+    const sends = concerned
+      .filter((tenant) => proven.has(tenant))
+      .map((tenant) => this.#send(pass.sender, tenant, chains.get(tenant) as TenantChain, round, limits));
     for (const sent of await Promise.all(sends)) this.#caughtUp(pass, sent);
     // One by one, those that have failed before at the end.
     for (const tenant of concerned.filter((each) => !proven.has(each)).sort((a, b) => failures(a) - failures(b))) {

@@ -15,11 +15,13 @@ const HISTORY = 'tenant.events';
 await runMain(async ({ config, log, metrics, fail }) => {
   const warn = (message: string) => log.warn(message);
   const kafka = createKafka({ ...config.kafka, clientId: config.instance, warn });
+  // What a producer fails at is said by the copier, by tenant and once.
+  const producing = createKafka({ ...config.kafka, clientId: `${config.instance}.sender` });
   const [codec, partitions] = await Promise.all([loadSchemas(config.registryUrl).then(createCodec), historyPartitions(kafka)]);
   const [reader, again] = [new Reader(kafka, warn), new Reader(kafka, warn)];
   const stores = rocksStores(join(config.dataDir, 'audit'));
   const measured = measure(metrics, () => copiers.reduce((sum, each) => sum + each.failing, 0));
-  const shared = { partitions, topic: HISTORY, codec, log: reader, again, stores, connect: () => createSender(kafka), warn, ...measured };
+  const shared = { partitions, topic: HISTORY, codec, log: reader, again, stores, connect: () => createSender(producing), warn, ...measured };
   const copiers = Array.from({ length: partitions }, (_, partition) => new PartitionCopier({ partition, ...shared }));
   const waiting = new Set(copiers.keys());
   for (const [partition, copier] of copiers.entries()) {

@@ -13,8 +13,8 @@ import { partitionOf, TOPICS } from '#schemas/topics.ts';
 import type { Consumed } from '#streams/engine/inbox.ts';
 import type { Output } from '#streams/engine/machine.ts';
 import type { Rec } from '#streams/engine/ports.ts';
-import type { CommandInput, Input, RequestInput } from '#streams/support/input.ts';
 import { commandMark } from '#streams/support/evolve.ts';
+import type { CommandInput, Input, RequestInput } from '#streams/support/input.ts';
 
 export type Sealing = {
   seal(tenant: TenantId, person: RequestInput['person'], place: string, words: Uint8Array): Promise<Uint8Array>;
@@ -171,8 +171,7 @@ function checkFields({ requestId: id, person, role, conversationId: conversation
   bounded('person', person);
   if (conversation !== null) bounded('conversationId', conversation);
   if (!ROLES.includes(role)) throw new EvenkeelError('body_invalid', `role: one of ${ROLES.join(', ')}`);
-  if (deadlineMs !== null && (deadlineMs < 0 || deadlineMs > MAX_DEADLINE_MS))
-    throw new EvenkeelError('body_invalid', `deadlineMs: 0 to ${MAX_DEADLINE_MS}`);
+  if (deadlineMs !== null && (deadlineMs < 0 || deadlineMs > MAX_DEADLINE_MS)) throw new EvenkeelError('body_invalid', `deadlineMs: 0 to ${MAX_DEADLINE_MS}`);
 }
 
 /** Key, bytes and signature stay as they are. */

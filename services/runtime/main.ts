@@ -11,7 +11,6 @@ import { kafkaLog } from '#streams/kafka/partition-log.ts';
 import { createSender } from '#streams/kafka/producer.ts';
 import { Reader } from '#streams/kafka/reader.ts';
 import { loadSchemas } from '#streams/kafka/registry.ts';
-import { rocksStores } from '#streams/rocksdb/store.ts';
 import { support } from '#streams/support/support.ts';
 import { type Context, runMain, type Started } from '../ops.ts';
 import { openVault } from '../vault.ts';

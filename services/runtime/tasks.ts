@@ -86,6 +86,11 @@ function partitionMetrics(register: Registry) {
       registers: [register],
     }),
     events: new Counter({ name: 'evenkeel_events_total', help: 'Events committed', registers: [register] }),
-    opened: new Gauge({ name: 'evenkeel_partition_open_seconds', help: 'How long the last opening of a partition took', labelNames: ['partition'], registers: [register] }),
+    opened: new Gauge({
+      name: 'evenkeel_partition_open_seconds',
+      help: 'How long the last opening of a partition took',
+      labelNames: ['partition'],
+      registers: [register],
+    }),
   };
 }

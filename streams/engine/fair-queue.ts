@@ -10,7 +10,7 @@
  */
 import type { Instant, TenantId } from '#schemas/ids.ts';
 import { Heap } from './heap.ts';
-import { type Blocked, isBlocked, type ItemId, type Ready } from './machine.ts';
+import { type Blocked, type ItemId, isBlocked, type Ready } from './machine.ts';
 
 export type Head = (Ready & { readonly item: ItemId }) | Blocked | undefined;
 type Flow = {

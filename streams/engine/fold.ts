@@ -65,8 +65,7 @@ export class Folder<A, R, K, I extends Row, E, X extends Work> {
   }
 
   #check(number: number, partitions: number): void {
-    if (number !== this.#meta.batch + 1)
-      throw new EvenkeelError('store_ahead', `the store reflects batch ${this.#meta.batch}, the log goes on with ${number}`);
+    if (number !== this.#meta.batch + 1) throw new EvenkeelError('store_ahead', `the store reflects batch ${this.#meta.batch}, the log goes on with ${number}`);
     if (partitions !== this.#meta.partitions)
       throw new EvenkeelError('partitions_changed', `the history was written for ${partitions} partitions, this process has ${this.#meta.partitions}`);
   }

@@ -173,7 +173,12 @@ export class Overlay<A, R, K, I extends Row, E, X extends Work> {
     const [before, after] = [cell.before as K | undefined, cell.after as K | undefined];
     writes.push(rowWrite('mark', key, this.#machine.rows.mark, after));
     const due = (mark: K | undefined) => (mark === undefined ? undefined : this.#machine.markKeys(mark).due);
-    writeIndex(writes, 'due', indexKey(due(before), (at) => dueKey(at, 'm', key)), indexKey(due(after), (at) => dueKey(at, 'm', key)));
+    writeIndex(
+      writes,
+      'due',
+      indexKey(due(before), (at) => dueKey(at, 'm', key)),
+      indexKey(due(after), (at) => dueKey(at, 'm', key)),
+    );
   }
 
   #writeItem(writes: Write[], key: string, cell: Cell): void {
@@ -216,4 +221,3 @@ function writeIndex(writes: Write[], table: Table, was: string | undefined, is: 
   if (was !== undefined) writes.push({ table, key: was, value: undefined });
   if (is !== undefined) writes.push({ table, key: is, value: EMPTY });
 }
-

@@ -2,9 +2,10 @@
  * A read-only fold of a log into a store of one's own, for those who watch: the gateway, the command line. It fences nobody and acts on
  * whole transactions only. `peek` sees what was folded.
  */
+
+import { EvenkeelError } from '#schemas/errors.ts';
 import type { Batch } from '#schemas/events.ts';
 import type { Offset } from '#schemas/ids.ts';
-import { EvenkeelError } from '#schemas/errors.ts';
 import { Folder } from './fold.ts';
 import { HistoryReader } from './history.ts';
 import type { Machine, Row, State, Work } from './machine.ts';
@@ -32,9 +33,7 @@ export interface Projection<A, R, K> {
   close(): Promise<void>;
 }
 
-export async function openProjection<A, R, K, I extends Row, E, X extends Work>(
-  options: ProjectionOptions<A, R, K, I, E, X>,
-): Promise<Projection<A, R, K>> {
+export async function openProjection<A, R, K, I extends Row, E, X extends Work>(options: ProjectionOptions<A, R, K, I, E, X>): Promise<Projection<A, R, K>> {
   const stop = new AbortController();
   const parts = Array.from({ length: options.partitions }, (_, partition) => new ProjectedPartition(options, partition, stop.signal));
   const part = (partition: number) => {
@@ -46,7 +45,14 @@ export async function openProjection<A, R, K, I extends Row, E, X extends Work>(
   const runs = parts.map((each) => each.run());
   return {
     ready: Promise.all(parts.map((each) => each.ready)).then(() => undefined),
-    failed: Promise.race(runs.map((run) => run.then(() => new Promise<Error>(() => undefined), (error: Error) => error))),
+    failed: Promise.race(
+      runs.map((run) =>
+        run.then(
+          () => new Promise<Error>(() => undefined),
+          (error: Error) => error,
+        ),
+      ),
+    ),
     peek: (row) => part(options.partitionOf(row)).state(row),
     position: (partition) => part(partition).position,
     store: (partition) => part(partition).store,

@@ -88,8 +88,7 @@ export class Round<A, R, K, I extends Row, E, X extends Work> {
         this.wakeAt = next.wakeAt;
         return;
       }
-      if (this.#decide(machine.dispatch(next)) === 0)
-        throw new EvenkeelError('wedged', `the dispatch of ${next.tenant}/${next.item} changed nothing`);
+      if (this.#decide(machine.dispatch(next)) === 0) throw new EvenkeelError('wedged', `the dispatch of ${next.tenant}/${next.item} changed nothing`);
       this.#touch();
     }
   }
@@ -148,4 +147,3 @@ export class Round<A, R, K, I extends Row, E, X extends Work> {
     return output;
   }
 }
-

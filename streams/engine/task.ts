@@ -324,7 +324,12 @@ class PartitionTask<A, R, K, I extends Row, E, X extends Work> implements Task<A
       this.#store = await discard(this.#recovery, this.#store, `it reflects offset ${before.positions.history}, the log ends at ${committed.history}`);
       throw new EvenkeelError('commit_failed', 'the log is shorter than the local store: reading it anew');
     }
-    this.#meta = { ...before, positions: { history: committed.history, words: Math.max(committed.words, before.positions.words) }, batch: batch.number, time: batch.time };
+    this.#meta = {
+      ...before,
+      positions: { history: committed.history, words: Math.max(committed.words, before.positions.words) },
+      batch: batch.number,
+      time: batch.time,
+    };
     this.store.write([], this.#meta);
     this.#time.observe(committed.time);
   }

@@ -49,7 +49,10 @@ export async function partitionCount(admin: Pick<Admin, 'fetchTopicMetadata'>, p
   const counts = new Set(topics.map(({ partitions }) => partitions.length));
   const [count] = counts;
   if (counts.size === 1 && count) return count;
-  throw new EvenkeelError('partitions_changed', `co-partitioned topics have different counts: ${topics.map((t) => `${t.name} ${t.partitions.length}`).join(', ')}`);
+  throw new EvenkeelError(
+    'partitions_changed',
+    `co-partitioned topics have different counts: ${topics.map((t) => `${t.name} ${t.partitions.length}`).join(', ')}`,
+  );
 }
 
 type Right = { readonly principal: string; readonly type: number; readonly name: string; readonly operations: readonly number[] };
@@ -128,7 +131,8 @@ export async function provision({ kafka, settings, passwords, tenants, partition
 /** kafkajs cannot administer SCRAM users. */
 async function setPasswords(settings: KafkaSettings, passwords: Readonly<Record<string, string>>): Promise<void> {
   const [host, port] = (settings.brokers[0] ?? '').split(':');
-  const sasl = settings.username === undefined ? {} : { sasl: { mechanism: 'SCRAM-SHA-512' as const, username: settings.username, password: settings.password ?? '' } };
+  const sasl =
+    settings.username === undefined ? {} : { sasl: { mechanism: 'SCRAM-SHA-512' as const, username: settings.username, password: settings.password ?? '' } };
   const connection = new Connection('evenkeel-provision', { ...sasl, ...(settings.tls ? { tls: {} } : {}) });
   await connection.connect(host ?? '127.0.0.1', Number(port));
   try {

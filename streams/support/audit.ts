@@ -116,8 +116,7 @@ export class ChainVerifier {
   /** A repeat of an entry that is not linked yet: equal hashes say nothing before they are checked. */
   #compare(entry: AuditEntry): void {
     const first = this.#unlinked.get(entry.sequence);
-    if (first && !sameBytes(canonicalBytes(first), canonicalBytes(entry)))
-      this.#problem('fork', entry.sequence, 'two different entries have this number');
+    if (first && !sameBytes(canonicalBytes(first), canonicalBytes(entry))) this.#problem('fork', entry.sequence, 'two different entries have this number');
   }
 
   #problem(kind: ChainProblem['kind'], sequence: number, why: string): void {

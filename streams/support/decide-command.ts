@@ -1,6 +1,6 @@
 /** What follows from a tenant command. A repeat of a command id changes nothing; a refusal is an event that names the field. */
 import type { Command } from '#schemas/commands.ts';
-import { EvenkeelError, type ErrorCode } from '#schemas/errors.ts';
+import { type ErrorCode, EvenkeelError } from '#schemas/errors.ts';
 import type { Event } from '#schemas/events.ts';
 import type { Instant, MicroUsd } from '#schemas/ids.ts';
 import { applyPolicy, DEFAULT_POLICY, type Policy } from '#schemas/policy.ts';

@@ -50,8 +50,7 @@ function accept({ account, item, mark }: Rows, input: RequestInput, now: Instant
   const ids = { tenant, request, conversation };
   if (mark) return mark.bodyDigest === bodyDigest ? [] : [{ type: 'request_conflicted', ...ids, bodyDigest }];
   const deadline = input.appended + (input.deadlineMs ?? account.policy.deadlineMs);
-  const late: Refusal | undefined =
-    deadline <= now ? { code: 'deadline_expired', limit: deadline, observed: now, until: undefined } : undefined;
+  const late: Refusal | undefined = deadline <= now ? { code: 'deadline_expired', limit: deadline, observed: now, until: undefined } : undefined;
   const cost = estimate(account);
   const no = late ?? refusal('accept', account, { cost, waiting: item?.waiting.length ?? 0 }, now)?.refusal;
   if (no) {
@@ -165,7 +164,9 @@ function wake({ item, mark }: Rows, { tenant }: Wake, now: Instant): readonly Ev
   if (mark) return mark.forgetAt !== null && mark.forgetAt <= now ? [{ type: 'request_forgotten', tenant, request: mark.id as Turn['request'] }] : [];
   if (!item) return [];
   const { conversation, turn, waiting } = item;
-  const ended = waiting.filter((each) => each.deadline <= now).flatMap((each) => [endWaiting(each, { tenant, request: each.request, conversation }, 'deadline', now)]);
+  const ended = waiting
+    .filter((each) => each.deadline <= now)
+    .flatMap((each) => [endWaiting(each, { tenant, request: each.request, conversation }, 'deadline', now)]);
   const late: Ending = { outcome: 'refused', reason: 'deadline', degraded: turn?.degraded ?? null, citations: 0 };
   return turn && turn.deadline <= now ? [...endTurn(turn, { tenant, request: turn.request, conversation }, late, now), ...ended] : ended;
 }

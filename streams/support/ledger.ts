@@ -26,9 +26,7 @@ function civil(days: number): readonly [number, number, number] {
   const z = days + 719_468;
   const era = Math.floor(z / 146_097);
   const dayOfEra = z - era * 146_097;
-  const yearOfEra = Math.floor(
-    (dayOfEra - Math.floor(dayOfEra / 1_460) + Math.floor(dayOfEra / 36_524) - Math.floor(dayOfEra / 146_096)) / 365,
-  );
+  const yearOfEra = Math.floor((dayOfEra - Math.floor(dayOfEra / 1_460) + Math.floor(dayOfEra / 36_524) - Math.floor(dayOfEra / 146_096)) / 365);
   const dayOfYear = dayOfEra - (365 * yearOfEra + Math.floor(yearOfEra / 4) - Math.floor(yearOfEra / 100));
   const shifted = Math.floor((5 * dayOfYear + 2) / 153);
   const month = shifted < 10 ? shifted + 3 : shifted - 9;
@@ -100,7 +98,5 @@ export function post(account: Account, keys: WindowKeys, change: Change, only?: 
 /** In one order, so that equal balances have equal bytes; a window with a hold on it is never dropped. */
 function prune(balances: readonly Balance[]): readonly Balance[] {
   const sorted = [...balances].sort((a, b) => (a.window === b.window ? (a.key < b.key ? 1 : -1) : a.window < b.window ? -1 : 1));
-  return sorted.filter(
-    (each) => each.held > 0 || sorted.filter((other) => other.window === each.window && other.key > each.key).length < KEPT,
-  );
+  return sorted.filter((each) => each.held > 0 || sorted.filter((other) => other.window === each.window && other.key > each.key).length < KEPT);
 }

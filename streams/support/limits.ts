@@ -42,8 +42,7 @@ export function nextTat(account: Account, now: Instant): number {
   return Math.max(account.rateTat, now * 1_000) + interval(account);
 }
 
-const suspended: Limit['check'] = (account) =>
-  account.suspended ? { code: 'tenant_suspended', limit: 0, observed: 1, until: undefined } : undefined;
+const suspended: Limit['check'] = (account) => (account.suspended ? { code: 'tenant_suspended', limit: 0, observed: 1, until: undefined } : undefined);
 
 export const LIMITS: readonly Limit[] = [
   { name: 'suspended', at: 'accept', unit: '', check: suspended },
@@ -94,12 +93,7 @@ export const LIMITS: readonly Limit[] = [
 ];
 
 /** The first limit that says no. */
-export function refusal(
-  at: Limit['at'],
-  account: Account,
-  ask: Ask,
-  now: Instant,
-): { readonly limit: Limit; readonly refusal: Refusal } | undefined {
+export function refusal(at: Limit['at'], account: Account, ask: Ask, now: Instant): { readonly limit: Limit; readonly refusal: Refusal } | undefined {
   for (const limit of LIMITS) {
     const no = limit.at === at ? limit.check(account, ask, now) : undefined;
     if (no) return { limit, refusal: no };

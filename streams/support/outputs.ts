@@ -1,6 +1,7 @@
 /** The records that an event brings besides itself: words and results. Words come sealed with the input, only for the request it names. */
-import type { Event, EventOf } from '#schemas/events.ts';
+
 import type { Codec } from '#schemas/codec.ts';
+import type { Event, EventOf } from '#schemas/events.ts';
 import type { Topic } from '#schemas/topics.ts';
 import type { Output } from '#streams/engine/machine.ts';
 import type { Rows } from './evolve.ts';

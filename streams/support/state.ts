@@ -3,7 +3,7 @@
  * account: policy, balances, counters; item: a conversation, its running turn and its waiting ones; mark: a request id or a command id.
  */
 import avsc from 'avsc';
-import { type Infer, as, boolean, int, list, long, nullable, oneOf, record, type RecordShape, string } from '#schemas/avro.ts';
+import { as, boolean, type Infer, int, list, long, nullable, oneOf, type RecordShape, record, string } from '#schemas/avro.ts';
 import { MODES, OUTCOMES, REASONS, STEP_KINDS, WINDOWS } from '#schemas/events.ts';
 import type { ConversationId, MicroUsd, PersonId, RequestId, TenantId } from '#schemas/ids.ts';
 import { DEFAULT_POLICY, POLICY_RECORD } from '#schemas/policy.ts';
@@ -128,4 +128,3 @@ export function newAccount(tenant: TenantId): Account {
 export function newConversation(tenant: TenantId, conversation: ConversationId): Conversation {
   return { tenant, conversation, turn: null, waiting: [] };
 }
-

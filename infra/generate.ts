@@ -1,0 +1,58 @@
+/** Writes what follows from the tables: the `.avsc` files for foreign producers, and the tables in README.md and ARCHITECTURE.md. */
+import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { fileURLToPath } from 'node:url';
+import { ERRORS } from '#schemas/errors.ts';
+import { POLICY } from '#schemas/policy.ts';
+import { SHAPES } from '#schemas/records.ts';
+import { TOPICS } from '#schemas/topics.ts';
+import { settingsTable } from '#services/config.ts';
+import { LIMITS } from '#streams/support/limits.ts';
+
+const ROOT = fileURLToPath(new URL('..', import.meta.url));
+
+const row = (...cells: readonly (string | number)[]): string => `| ${cells.join(' | ')} |`;
+const table = (head: readonly string[], rows: readonly string[]): string => [row(...head), row(...head.map(() => '---')), ...rows].join('\n');
+
+const TABLES: Readonly<Record<string, () => string>> = {
+  settings: settingsTable,
+  topics: () =>
+    table(
+      ['Topic', 'Holds', 'Cleanup', 'Written by', 'Read by'],
+      Object.entries(TOPICS).map(([name, { holds, cleanup, writers, readers }]) => row(`\`${name}\``, holds, cleanup, writers.join(', '), readers.join(', '))),
+    ),
+  limits: () =>
+    table(
+      ['Limit', 'Asked at', 'Unit'],
+      LIMITS.map(({ name, at, unit }) => row(name, at, unit)),
+    ),
+  policy: () =>
+    table(
+      ['Field', 'Set by', 'Bounds', 'Default', 'Unit'],
+      Object.entries(POLICY).map(([name, { by, min, max, fallback, unit }]) => row(`\`${name}\``, by, `${min} to ${max}`, fallback, unit)),
+    ),
+  errors: () =>
+    table(
+      ['Code', 'Class', 'Meaning'],
+      Object.entries(ERRORS).map(([code, { class: kind, title }]) => row(`\`${code}\``, kind, title)),
+    ),
+};
+
+/** Replaces what stands between `<!-- table:NAME -->` and `<!-- /table -->`. */
+export function withTables(markdown: string): string {
+  return markdown.replace(/(<!-- table:(\w+) -->\n)[\s\S]*?(\n<!-- \/table -->)/g, (all, open: string, name: string, close: string) => {
+    const make = TABLES[name];
+    return make ? `${open}${make()}${close}` : all;
+  });
+}
+
+export function avscFiles(): ReadonlyMap<string, string> {
+  return new Map(Object.entries(SHAPES).map(([name, { avro }]) => [`schemas/avsc/${name}.avsc`, `${JSON.stringify(avro, null, 2)}\n`]));
+}
+
+export const DOCUMENTS = ['README.md', 'ARCHITECTURE.md'];
+
+if (process.argv[1] === fileURLToPath(import.meta.url)) {
+  mkdirSync(`${ROOT}/schemas/avsc`, { recursive: true });
+  for (const [path, text] of avscFiles()) writeFileSync(`${ROOT}/${path}`, text);
+  for (const path of DOCUMENTS) writeFileSync(`${ROOT}/${path}`, withTables(readFileSync(`${ROOT}/${path}`, 'utf8')));
+}
