@@ -162,7 +162,10 @@ function refusal(reply: GatewayReply): Answer {
 function unexpected({ status, body }: GatewayReply): CommandError {
   const { title, detail } = body as { title?: string; detail?: string };
   const said = [title, detail].filter(Boolean).join(': ');
-  const next = status === 401 || status === 403 ? 'Does the tenant exist, and is this the local gateway? npm run status shows what runs.' : 'npm run status shows what runs.';
+  const next =
+    status === 401 || status === 403
+      ? 'Does the tenant exist, and is this the local gateway? npm run status shows what runs.'
+      : 'npm run status shows what runs.';
   return new CommandError(`The gateway says ${status}${said ? `: ${said}` : ''}.`, next);
 }
 
@@ -178,6 +181,8 @@ function print(answer: Answer, terminal: Terminal): void {
   const outcome = `${answer.outcome.replaceAll('_', ' ')}${why}`;
   const degraded = answer.degraded ? ` · degraded: ${answer.degraded.mode.replaceAll('_', ' ')}, for ${answer.degraded.reason.replaceAll('_', ' ')}` : '';
   if (answer.answer) terminal.out('');
-  terminal.out(`${good ? pc.green(outcome) : pc.yellow(outcome)} · ${dollars(answer.cost_micro_usd)}${degraded}${answer.request_id ? pc.dim(` · ${answer.request_id}`) : ''}`);
+  terminal.out(
+    `${good ? pc.green(outcome) : pc.yellow(outcome)} · ${dollars(answer.cost_micro_usd)}${degraded}${answer.request_id ? pc.dim(` · ${answer.request_id}`) : ''}`,
+  );
   if (answer.detail) terminal.note(answer.detail);
 }

@@ -14,7 +14,7 @@ export const audit: Command = {
   summary: "Verifies a tenant's audit: numbered without a gap, chained without a fork.",
   usage: 'npm run audit -- verify --tenant <tenant> [--json]',
   options: [
-    '--tenant <tenant>          whose audit; it is read as that tenant\'s auditor, who may read nothing else',
+    "--tenant <tenant>          whose audit; it is read as that tenant's auditor, who may read nothing else",
     '--json                     exactly one object on stdout',
     'exit codes                 0 verified, 1 a problem was found or the topic could not be read',
   ],
@@ -55,7 +55,9 @@ function print(tenant: TenantId, { count, first, head, repeated, problems }: Cha
   if (count === 0) return terminal.out(`${auditTopic(tenant)} is empty: there is nothing to verify yet.`);
   for (const { kind, sequence, why } of problems) terminal.out(`${pc.red(kind)} at entry ${sequence}: ${why}`);
   const range = `${count} entries, ${first} to ${head.sequence}`;
-  terminal.out(problems.length === 0 ? `${pc.green('ok')} ${auditTopic(tenant)}: ${range}, no gap, no fork` : `${pc.red('not verified')} ${auditTopic(tenant)}: ${range}`);
+  terminal.out(
+    problems.length === 0 ? `${pc.green('ok')} ${auditTopic(tenant)}: ${range}, no gap, no fork` : `${pc.red('not verified')} ${auditTopic(tenant)}: ${range}`,
+  );
   terminal.out(`head ${hex(head.hash)}`);
   if (first > 1) terminal.note(`Entries before ${first} have passed their retention: entry ${first} is taken at its word.`);
   if (repeated > 0) terminal.note(pc.dim(`${repeated} entries stand there more than once, identical, until compaction has passed.`));

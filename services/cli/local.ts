@@ -31,7 +31,9 @@ async function readJson(name: string): Promise<unknown> {
     text = await readFile(join(HOME, name), 'utf8');
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code === 'ENOENT') return undefined;
-    throw new CommandError(`${join(HOME, name)} cannot be read: ${(error as Error).message}.`, 'It was written by npm start; its owner can read it.', { cause: error });
+    throw new CommandError(`${join(HOME, name)} cannot be read: ${(error as Error).message}.`, 'It was written by npm start; its owner can read it.', {
+      cause: error,
+    });
   }
   try {
     return JSON.parse(text);
@@ -60,7 +62,8 @@ export async function gatewayUrl(): Promise<string> {
   const processes = await running();
   const gateway = processes.find(({ name }) => name === 'gateway');
   if (gateway) return `http://127.0.0.1:${gateway.port}`;
-  if (processes.length > 0) throw new CommandError('The gateway is not up.', `npm run status shows what runs; the gateway's own words are in ${join(HOME, 'logs/gateway.log')}.`);
+  if (processes.length > 0)
+    throw new CommandError('The gateway is not up.', `npm run status shows what runs; the gateway's own words are in ${join(HOME, 'logs/gateway.log')}.`);
   throw new CommandError('Nothing runs here: there is no gateway to ask.', 'Start everything with npm start, or set EVENKEEL_GATEWAY_URL.');
 }
 
@@ -98,7 +101,15 @@ function moved(url: string, port: number | undefined): string {
 }
 
 /** A token of the local issuer; its key never leaves this process. */
-export async function mint({ tenant, role, subject }: { readonly tenant: TenantId | undefined; readonly role: Role; readonly subject: string }): Promise<string> {
+export async function mint({
+  tenant,
+  role,
+  subject,
+}: {
+  readonly tenant: TenantId | undefined;
+  readonly role: Role;
+  readonly subject: string;
+}): Promise<string> {
   const secrets = await readJson('secrets.json');
   if (secrets === undefined) throw new CommandError('There is no local issuer: nothing was started here yet.', START);
   const { mintToken } = await import('#infra/local/issuer.ts');

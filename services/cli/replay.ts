@@ -8,7 +8,7 @@ export const replay: Command = {
   summary: "Reads the history again: a tenant's timeline, or the live state checked against it.",
   usage: 'npm run replay -- timeline --tenant <tenant> [options] | verify [--json]',
   options: [
-    "timeline                   one line an event, oldest first, to the end of the history as it is now",
+    'timeline                   one line an event, oldest first, to the end of the history as it is now',
     '  --tenant <tenant>        whose',
     '  --request <r_…>          of one request only',
     '  --from <offset>          from that offset of its partition on',

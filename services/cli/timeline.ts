@@ -49,7 +49,8 @@ export async function timeline(args: readonly string[], terminal: Terminal): Pro
     }
     return count;
   });
-  if (!query.json) terminal.note(shown === 0 ? `No events of ${query.tenant}${query.request ? ` for ${query.request}` : ''} there.` : pc.dim(`${shown} events`));
+  if (!query.json)
+    terminal.note(shown === 0 ? `No events of ${query.tenant}${query.request ? ` for ${query.request}` : ''} there.` : pc.dim(`${shown} events`));
   return EXIT.ok;
 }
 

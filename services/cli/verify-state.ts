@@ -13,8 +13,8 @@ import { stateHash } from '#streams/engine/state-hash.ts';
 import { rocksStores } from '#streams/rocksdb/store.ts';
 import { support } from '#streams/support/support.ts';
 import { CommandError, EXIT, noPositionals, parseOptions, type Terminal } from './command.ts';
-import { type LogAccess, withLog } from './log.ts';
 import { runtimes } from './local.ts';
+import { type LogAccess, withLog } from './log.ts';
 
 const HISTORY = 'tenant.events';
 const OPTIONS = { json: { type: 'boolean' } } as const;
@@ -52,7 +52,10 @@ export async function verifyPartition(log: LogAccess, live: Live, partitions: nu
     const batch = await fold(log, store, live, partitions);
     const { hash, rows } = stateHash(store);
     const same = batch === live.batch && hash === live.hash;
-    const why = batch < live.batch ? `the history ends at batch ${batch}` : `${rows} rows folded, their hash is ${hash.slice(0, 12)}…; the live one is ${live.hash.slice(0, 12)}…`;
+    const why =
+      batch < live.batch
+        ? `the history ends at batch ${batch}`
+        : `${rows} rows folded, their hash is ${hash.slice(0, 12)}…; the live one is ${live.hash.slice(0, 12)}…`;
     return { partition: live.partition, batch: live.batch, rows: live.rows, ok: same, why: same ? undefined : why };
   } finally {
     await store.close();

@@ -49,7 +49,13 @@ export function storeContract(make: () => Stores): void {
 
     test('values are any bytes, empty ones too', () => {
       const value = Buffer.from([0, 255, 10, 0]);
-      store.write([{ table: 'words', key: 'k', value }, { table: 'due', key: 'k', value: new Uint8Array(0) }], meta(1));
+      store.write(
+        [
+          { table: 'words', key: 'k', value },
+          { table: 'due', key: 'k', value: new Uint8Array(0) },
+        ],
+        meta(1),
+      );
       expect(Buffer.compare(store.get('words', 'k') ?? new Uint8Array(1), value)).toBe(0);
       expect(store.get('due', 'k')?.byteLength).toBe(0);
     });
@@ -99,7 +105,10 @@ export function storeContract(make: () => Stores): void {
 
     test('a scan of many and large rows gives all of them at once', () => {
       const value = new Uint8Array(2_048).fill(7);
-      store.write(Array.from({ length: 5_000 }, (_, at) => ({ table: 'item', key: `t/${at + 10_000}`, value })), meta(1));
+      store.write(
+        Array.from({ length: 5_000 }, (_, at) => ({ table: 'item', key: `t/${at + 10_000}`, value })),
+        meta(1),
+      );
       const found = store.scan('item', '', 5_000);
       expect(found.length).toBe(5_000);
       expect(found.every(([, bytes]) => bytes.byteLength === 2_048)).toBe(true);

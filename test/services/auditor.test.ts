@@ -62,7 +62,18 @@ class World {
   async start(stores: Stores = this.stores): Promise<PartitionCopier> {
     const { log } = this;
     const warn = (message: string) => this.warnings.push(message);
-    this.copier = new PartitionCopier({ partition: 0, partitions: 1, topic: HISTORY, codec, log, again: log, stores, connect: () => this.connect(), warn, retryMs: 10 });
+    this.copier = new PartitionCopier({
+      partition: 0,
+      partitions: 1,
+      topic: HISTORY,
+      codec,
+      log,
+      again: log,
+      stores,
+      connect: () => this.connect(),
+      warn,
+      retryMs: 10,
+    });
     await this.copier.start();
     return this.copier;
   }
@@ -81,7 +92,12 @@ class World {
   }
 
   expected(tenant: TenantId): readonly AuditEntry[] {
-    return extendChain(tenant, 0, NO_ENTRY, this.events.filter((event) => event.tenant === tenant));
+    return extendChain(
+      tenant,
+      0,
+      NO_ENTRY,
+      this.events.filter((event) => event.tenant === tenant),
+    );
   }
 
   async copied(...of: readonly TenantId[]): Promise<void> {

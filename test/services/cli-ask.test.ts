@@ -17,7 +17,8 @@ const ANSWER = {
   cost_micro_usd: 5,
   degraded: null,
 };
-const json = (response: ServerResponse, status: number, body: unknown) => void response.writeHead(status, { 'content-type': 'application/json' }).end(JSON.stringify(body));
+const json = (response: ServerResponse, status: number, body: unknown) =>
+  void response.writeHead(status, { 'content-type': 'application/json' }).end(JSON.stringify(body));
 
 let close: () => void = () => undefined;
 afterEach(() => close());
@@ -76,7 +77,8 @@ describe('ask', () => {
         response.write('data: {"sta');
         response.destroy();
       },
-      'GET /v1/requests/r_1': (_, response) => (calls++ === 0 ? json(response, 404, {}) : calls === 2 ? json(response, 200, { stage: 'running' }) : json(response, 200, ANSWER)),
+      'GET /v1/requests/r_1': (_, response) =>
+        calls++ === 0 ? json(response, 404, {}) : calls === 2 ? json(response, 200, { stage: 'running' }) : json(response, 200, ANSWER),
     });
     expect(await watch(asked, there, recorder().terminal)).toMatchObject({ outcome: 'answered', answer: 'So.' });
     expect(calls).toBe(3);

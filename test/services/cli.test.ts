@@ -83,7 +83,9 @@ describe('server-sent events', () => {
   test('survive every cut of their bytes, every kind of line end, and comments', () => {
     fc.assert(
       fc.property(fc.array(plain, { maxLength: 5 }), fc.constantFrom('\n', '\r\n', '\r'), fc.array(fc.nat(200)), (events, end, cuts) => {
-        const text = events.map(({ id, type, data }) => [`id: ${id}`, ': still here', `event: ${type}`, ...data.map((line) => `data: ${line}`), '', ''].join(end)).join('');
+        const text = events
+          .map(({ id, type, data }) => [`id: ${id}`, ': still here', `event: ${type}`, ...data.map((line) => `data: ${line}`), '', ''].join(end))
+          .join('');
         const bytes = new TextEncoder().encode(`${text}: the end${end}`);
         const parser = new SseParser();
         const found: ServerEvent[] = [];

@@ -22,7 +22,8 @@ describe('the audit chain', () => {
       fc.property(events, fc.array(fc.nat(40)), (list, cuts) => {
         const bounds = [0, ...cuts.filter((cut) => cut < list.length).sort((a, b) => a - b), list.length];
         const entries: AuditEntry[] = [];
-        for (const [at, from] of bounds.slice(0, -1).entries()) entries.push(...extendChain(ACME, 3, entries.at(-1) ?? NO_ENTRY, list.slice(from, bounds[at + 1])));
+        for (const [at, from] of bounds.slice(0, -1).entries())
+          entries.push(...extendChain(ACME, 3, entries.at(-1) ?? NO_ENTRY, list.slice(from, bounds[at + 1])));
         expect(entries).toEqual(chainOf(list));
       }),
     );
@@ -61,7 +62,13 @@ describe('the audit chain', () => {
         const at = index % entries.length;
         const entry = entries[at] as AuditEntry;
         const longer = (bytes: Uint8Array) => Uint8Array.from([...bytes, 1]);
-        const changed = { event: longer(entry.event), hash: Uint8Array.from(entry.hash, (byte) => byte ^ 1), time: entry.time + 1, offset: entry.offset + 1, partition: 4 };
+        const changed = {
+          event: longer(entry.event),
+          hash: Uint8Array.from(entry.hash, (byte) => byte ^ 1),
+          time: entry.time + 1,
+          offset: entry.offset + 1,
+          partition: 4,
+        };
         entries[at] = { ...entry, [field]: changed[field] };
         expect(kinds(entries)).toContain('broken');
       }),
@@ -70,13 +77,17 @@ describe('the audit chain', () => {
 
   test('a lost entry within is a gap; a lost head is seen by its first number', () => {
     fc.assert(
-      fc.property(events.filter((list) => list.length >= 3), fc.nat(), (list, index) => {
-        const entries = chainOf(list);
-        const at = 1 + (index % (entries.length - 2));
-        expect(kinds(entries.filter((_, each) => each !== at))).toEqual(['gap']);
-        const cut = verifyChain(ACME, entries.slice(at));
-        expect([cut.first, cut.problems]).toEqual([at + 1, []]);
-      }),
+      fc.property(
+        events.filter((list) => list.length >= 3),
+        fc.nat(),
+        (list, index) => {
+          const entries = chainOf(list);
+          const at = 1 + (index % (entries.length - 2));
+          expect(kinds(entries.filter((_, each) => each !== at))).toEqual(['gap']);
+          const cut = verifyChain(ACME, entries.slice(at));
+          expect([cut.first, cut.problems]).toEqual([at + 1, []]);
+        },
+      ),
     );
   });
 
