@@ -12,7 +12,21 @@ type Setting<T> = {
 
 const text = (value: string): string => value;
 const optional = (value: string): string | undefined => (value === '' ? undefined : value);
-const list = (value: string): readonly string[] => value.split(',').map((each) => each.trim());
+const brokers = (value: string): readonly string[] => {
+  const found = value.split(',').map((each) => each.trim());
+  if (!found.every((each) => /^[^\s/:]+:\d{1,5}$|^\[[\da-f:]+\]:\d{1,5}$/i.test(each))) throw new Error('host:port, comma-separated');
+  return found;
+};
+const url = (value: string): string => {
+  if (!URL.canParse(value) || !/^https?:$/.test(new URL(value).protocol)) throw new Error('an http or https address');
+  return value;
+};
+const LEVELS = ['trace', 'debug', 'info', 'warn', 'error', 'fatal', 'silent'] as const;
+const level = (value: string): (typeof LEVELS)[number] => {
+  const found = LEVELS.find((each) => each === value);
+  if (!found) throw new Error(`one of ${LEVELS.join(', ')}`);
+  return found;
+};
 const flag = (value: string): boolean => {
   if (value !== 'true' && value !== 'false') throw new Error('true or false');
   return value === 'true';
@@ -20,8 +34,8 @@ const flag = (value: string): boolean => {
 const integer =
   (min: number, max: number) =>
   (value: string): number => {
-    const number = Number(value);
-    if (!Number.isInteger(number) || number < min || number > max) throw new Error(`an integer from ${min} to ${max}`);
+    const number = /^\d+$/.test(value) ? Number(value) : Number.NaN;
+    if (!Number.isSafeInteger(number) || number < min || number > max) throw new Error(`an integer from ${min} to ${max}`);
     return number;
   };
 const key = (value: string): Uint8Array => {
@@ -34,23 +48,29 @@ function setting<T>(env: string, fallback: string | undefined, parse: (text: str
 }
 
 export const SETTINGS = {
-  brokers: setting('KAFKA_BROKERS', '127.0.0.1:8083', list, 'Kafka brokers, comma-separated'),
+  brokers: setting('KAFKA_BROKERS', '127.0.0.1:8083', brokers, 'Kafka brokers, comma-separated'),
   kafkaUsername: setting('KAFKA_USERNAME', '', optional, "this service's Kafka principal (SASL/SCRAM-SHA-512)"),
   kafkaPassword: setting('KAFKA_PASSWORD', '', optional, 'its password', true),
   kafkaTls: setting('KAFKA_TLS', 'false', flag, 'whether the brokers speak TLS'),
-  registryUrl: setting('SCHEMA_REGISTRY_URL', 'http://127.0.0.1:8082/apis/ccompat/v7', text, "the schema registry, Confluent's API"),
-  masterKey: setting('EVENKEEL_MASTER_KEY', undefined, key, 'the key from which all others are derived, 64 hexadecimal digits', true),
+  registryUrl: setting('SCHEMA_REGISTRY_URL', 'http://127.0.0.1:8082/apis/ccompat/v7', url, "the schema registry, Confluent's API"),
+  masterKey: setting(
+    'EVENKEEL_MASTER_KEY',
+    undefined,
+    key,
+    'the key from which all others are derived, 64 hexadecimal digits; npm start makes one, else: openssl rand -hex 32',
+    true,
+  ),
   dataDir: setting('EVENKEEL_DATA_DIR', '.evenkeel/data', text, 'where this process keeps its local stores'),
   httpHost: setting('EVENKEEL_HTTP_HOST', '127.0.0.1', text, "the gateway's address"),
   httpPort: setting('EVENKEEL_HTTP_PORT', '8080', integer(1, 65_535), "the gateway's port"),
   opsPort: setting('EVENKEEL_OPS_PORT', '8081', integer(1, 65_535), 'port of /metrics, /healthz and /readyz, on loopback'),
   instance: setting('EVENKEEL_INSTANCE', 'evenkeel', text, "this process's name in logs and metrics"),
   issuersFile: setting('EVENKEEL_ISSUERS_FILE', '.evenkeel/issuers.json', text, 'JSON: token issuers, their keys and the tenants they may speak for'),
-  gatewayUrl: setting('EVENKEEL_GATEWAY_URL', 'http://127.0.0.1:8080', text, 'where the command line finds the gateway'),
+  gatewayUrl: setting('EVENKEEL_GATEWAY_URL', 'http://127.0.0.1:8080', url, 'where the command line finds the gateway'),
   home: setting('EVENKEEL_HOME', '.evenkeel', text, 'where npm start keeps addresses and secrets, which the command line reads'),
   inFlightPerPartition: setting('EVENKEEL_IN_FLIGHT_PER_PARTITION', '64', integer(1, 100_000), 'requests that run at once in one partition'),
   modelDelayMs: setting('EVENKEEL_MODEL_DELAY_MS', '0', integer(0, 600_000), 'how long the offline model takes, to try out slow models'),
-  logLevel: setting('EVENKEEL_LOG_LEVEL', 'info', text, 'trace, debug, info, warn, error'),
+  logLevel: setting('EVENKEEL_LOG_LEVEL', 'info', level, LEVELS.join(', ')),
 } as const;
 
 type Values = { readonly [K in keyof typeof SETTINGS]: ReturnType<(typeof SETTINGS)[K]['parse']> };
@@ -67,17 +87,24 @@ export type Config = Values & {
 export function loadConfig(env: Readonly<Record<string, string | undefined>> = process.env): Config {
   const entries = Object.entries(SETTINGS).map(([name, each]) => [name, read(each as Setting<unknown>, env)]);
   const values = Object.fromEntries(entries) as Values;
-  const { brokers, kafkaUsername: username, kafkaPassword: password, kafkaTls: tls } = values;
-  return { ...values, kafka: { brokers, username, password, tls } };
+  const { brokers: hosts, kafkaUsername: username, kafkaPassword: password, kafkaTls: tls } = values;
+  if ((username === undefined) !== (password === undefined))
+    throw new EvenkeelError(
+      'setting_invalid',
+      `KAFKA_USERNAME and KAFKA_PASSWORD go together: set ${username === undefined ? 'KAFKA_USERNAME' : 'KAFKA_PASSWORD'} too, or neither`,
+    );
+  return { ...values, kafka: { brokers: hosts, username, password, tls } };
 }
 
 function read({ env, fallback, parse, doc, secret }: Setting<unknown>, from: Readonly<Record<string, string | undefined>>): unknown {
-  const value = from[env] ?? fallback;
+  // Empty is unset: compose files and shells pass on what nobody has set as an empty text.
+  const value = from[env] || fallback;
   if (value === undefined) throw new EvenkeelError('setting_invalid', `${env} must be set: ${doc}`);
   try {
     return parse(value);
   } catch (cause) {
-    const shown = secret ? 'its value' : `"${value}"`;
+    // An address may carry a password.
+    const shown = secret ? 'its value' : `"${value.replace(/\/\/[^@]*@/, '//…@')}"`;
     throw new EvenkeelError('setting_invalid', `${env}: ${shown} is not ${(cause as Error).message} (${doc})`, { cause });
   }
 }
@@ -94,5 +121,8 @@ export function settingsTable(): string {
 /** One setting, undefined where the environment does not set it: the command line then asks what runs on this machine. */
 export function settingOf<N extends keyof typeof SETTINGS>(name: N, env: Readonly<Record<string, string | undefined>> = process.env): Values[N] | undefined {
   const each = SETTINGS[name] as Setting<unknown>;
-  return env[each.env] === undefined ? undefined : (read(each, env) as Values[N]);
+  return env[each.env] ? (read(each, env) as Values[N]) : undefined;
 }
+
+/** Names of the settings that no log may show. */
+export const SECRET_SETTINGS: readonly string[] = Object.entries(SETTINGS).flatMap(([name, each]) => ((each as Setting<unknown>).secret ? [name] : []));

@@ -28,6 +28,8 @@ export type VaultOptions = {
   readonly codec: Codec;
   readonly masterKey: Uint8Array;
   readonly partitions: number;
+  /** For simulation. A nonce must never come twice under one key. */
+  readonly random?: (bytes: number) => Uint8Array;
 };
 
 const KEYS: Topic = 'tenant.keys';
@@ -51,6 +53,9 @@ class KafkaVault implements Vault {
   readonly #wrapped = new Map<string, Uint8Array>();
   readonly #newest = new Map<string, string>();
   readonly #unwrapped = new Map<string, Uint8Array>();
+  /** Keys with a tombstone: their words are gone, whoever still waits for them or was just writing them. */
+  readonly #erased = new Set<string>();
+  readonly #random: (bytes: number) => Uint8Array;
   readonly #making = new Map<string, Promise<string>>();
   readonly #awaited = new Map<string, (() => void)[]>();
   readonly #stop = new AbortController();
@@ -59,6 +64,7 @@ class KafkaVault implements Vault {
 
   constructor(options: VaultOptions) {
     this.#options = options;
+    this.#random = options.random ?? randomBytes;
     this.#wrapping = deriveKey(options.masterKey, 'wrap');
     const followed = Array.from({ length: options.partitions }, (_, partition) => this.#follow(partition));
     this.ready = Promise.all(followed.map(({ ready }) => ready)).then(() => undefined);
@@ -67,7 +73,7 @@ class KafkaVault implements Vault {
 
   async seal(tenant: TenantId, person: PersonId, place: string, words: Uint8Array): Promise<Uint8Array> {
     const at = this.#newest.get(`${tenant}/${person}`) ?? (await this.#make(tenant, person));
-    const nonce = randomBytes(NONCE);
+    const nonce = this.#random(NONCE);
     const cipher = createCipheriv('aes-256-gcm', this.#key(at), nonce);
     cipher.setAAD(associated(tenant, person, place));
     const keyId = Buffer.from(at.slice(at.lastIndexOf('/') + 1), 'hex');
@@ -79,8 +85,9 @@ class KafkaVault implements Vault {
     if (bytes.length < HEADER + TAG || bytes[0] !== VERSION) throw new EvenkeelError('sealed_unreadable', 'not sealed words of a known version');
     const at = `${tenant}/${person}/${bytes.subarray(1, 1 + KEY_ID).toString('hex')}`;
     if (!this.#wrapped.has(at)) await this.#arrival(at);
+    const key = this.#key(at);
     try {
-      const decipher = createDecipheriv('aes-256-gcm', this.#key(at), bytes.subarray(1 + KEY_ID, HEADER));
+      const decipher = createDecipheriv('aes-256-gcm', key, bytes.subarray(1 + KEY_ID, HEADER));
       decipher.setAAD(associated(tenant, person, place));
       decipher.setAuthTag(bytes.subarray(-TAG));
       return Buffer.concat([decipher.update(bytes.subarray(HEADER, -TAG)), decipher.final()]);
@@ -106,11 +113,13 @@ class KafkaVault implements Vault {
 
   async #write(tenant: TenantId, person: PersonId): Promise<string> {
     const { codec, partitions, send } = this.#options;
-    const keyId = randomBytes(KEY_ID).toString('hex');
+    const keyId = Buffer.from(this.#random(KEY_ID)).toString('hex');
     const at = `${tenant}/${person}/${keyId}`;
-    const wrapped = this.#wrap(at, randomBytes(32));
+    const wrapped = this.#wrap(at, this.#random(32));
     const value = codec.encode('person_key', { tenant, person, keyId, wrapped: Buffer.from(wrapped) });
     await send([{ topic: KEYS, partition: partitionOf(tenant, partitions), key: at, value }]);
+    // Its tombstone may have been read before the reply to this write came.
+    if (this.#erased.has(at)) return this.#write(tenant, person);
     this.#learn(at, wrapped);
     return at;
   }
@@ -133,33 +142,43 @@ class KafkaVault implements Vault {
   }
 
   #record(at: string, value: Uint8Array | null): void {
-    if (value === null) {
-      this.#wrapped.delete(at);
-      this.#unwrapped.delete(at);
-      const who = at.slice(0, at.lastIndexOf('/'));
-      if (this.#newest.get(who) === at) this.#newest.delete(who);
-      return;
-    }
+    if (value === null) return this.#erase(at);
     const decoded = this.#options.codec.decode(value);
     if (decoded.name === 'person_key') this.#learn(at, decoded.value.wrapped);
+  }
+
+  #erase(at: string): void {
+    this.#erased.add(at);
+    this.#wrapped.delete(at);
+    this.#unwrapped.delete(at);
+    const who = at.slice(0, at.lastIndexOf('/'));
+    if (this.#newest.get(who) === at) this.#newest.delete(who);
+    this.#arrived(at);
   }
 
   #learn(at: string, wrapped: Uint8Array): void {
     this.#wrapped.set(at, wrapped);
     this.#newest.set(at.slice(0, at.lastIndexOf('/')), at);
+    this.#arrived(at);
+  }
+
+  #arrived(at: string): void {
     for (const arrived of this.#awaited.get(at) ?? []) arrived();
     this.#awaited.delete(at);
   }
 
+  /** @throws EvenkeelError `sealed_unreadable` when the key does not come, at once when it was erased */
   async #arrival(at: string): Promise<void> {
-    await new Promise<void>((resolve) => {
-      const timer = setTimeout(resolve, KEY_WAIT_MS);
-      const arrived = () => {
-        clearTimeout(timer);
-        resolve();
-      };
-      this.#awaited.set(at, [...(this.#awaited.get(at) ?? []), arrived]);
-    });
+    if (!this.#erased.has(at)) {
+      await new Promise<void>((resolve) => {
+        const timer = setTimeout(() => this.#arrived(at), KEY_WAIT_MS);
+        const arrived = () => {
+          clearTimeout(timer);
+          resolve();
+        };
+        this.#awaited.set(at, [...(this.#awaited.get(at) ?? []), arrived]);
+      });
+    }
     if (!this.#wrapped.has(at)) throw new EvenkeelError('sealed_unreadable', 'the key of these words is not known: it was erased, or never written');
   }
 
@@ -168,17 +187,26 @@ class KafkaVault implements Vault {
     if (known) return known;
     const wrapped = this.#wrapped.get(at);
     if (!wrapped) throw new EvenkeelError('sealed_unreadable', 'the key of these words was erased');
-    const decipher = createDecipheriv('aes-256-gcm', this.#wrapping, wrapped.subarray(0, NONCE));
-    decipher.setAAD(Buffer.from(at));
-    decipher.setAuthTag(wrapped.subarray(-TAG));
-    const key = Buffer.concat([decipher.update(wrapped.subarray(NONCE, -TAG)), decipher.final()]);
-    if (this.#unwrapped.size >= UNWRAPPED_KEYS) this.#unwrapped.clear();
+    const key = this.#unwrap(at, wrapped);
+    const oldest = this.#unwrapped.size >= UNWRAPPED_KEYS ? this.#unwrapped.keys().next().value : undefined;
+    if (oldest !== undefined) this.#unwrapped.delete(oldest);
     this.#unwrapped.set(at, key);
     return key;
   }
 
+  #unwrap(at: string, wrapped: Uint8Array): Uint8Array {
+    try {
+      const decipher = createDecipheriv('aes-256-gcm', this.#wrapping, wrapped.subarray(0, NONCE));
+      decipher.setAAD(Buffer.from(at));
+      decipher.setAuthTag(wrapped.subarray(-TAG));
+      return Buffer.concat([decipher.update(wrapped.subarray(NONCE, -TAG)), decipher.final()]);
+    } catch (cause) {
+      throw new EvenkeelError('sealed_unreadable', "a person's key does not unwrap: is EVENKEEL_MASTER_KEY the one that it was written under?", { cause });
+    }
+  }
+
   #wrap(at: string, key: Uint8Array): Uint8Array {
-    const nonce = randomBytes(NONCE);
+    const nonce = this.#random(NONCE);
     const cipher = createCipheriv('aes-256-gcm', this.#wrapping, nonce);
     cipher.setAAD(Buffer.from(at));
     return Buffer.concat([nonce, cipher.update(key), cipher.final(), cipher.getAuthTag()]);

@@ -1,0 +1,165 @@
+/** The vault: words open for their own tenant, person and place only (invariant 8), and an erased key closes them for good. */
+import { afterEach, expect, test, vi } from 'vitest';
+import { createCodec, localSchemas } from '#schemas/codec.ts';
+import type { PersonId, TenantId } from '#schemas/ids.ts';
+import { partitionOf } from '#schemas/topics.ts';
+import { openVault, type Vault } from '#services/vault.ts';
+import type { Output } from '#streams/engine/machine.ts';
+import { MemoryBroker, memoryLog } from '#streams/memory/partition-log.ts';
+
+const codec = createCodec(localSchemas());
+const PARTITIONS = 4;
+const [acme, globex] = ['acme', 'globex'] as TenantId[] as [TenantId, TenantId];
+const [ada, bob] = ['p_ada', 'p_bob'] as PersonId[] as [PersonId, PersonId];
+const words = (text: string) => Buffer.from(text);
+const opened: Vault[] = [];
+
+afterEach(async () => {
+  vi.useRealTimers();
+  for (const vault of opened.splice(0)) await vault.close();
+});
+
+function world() {
+  const broker = new MemoryBroker(() => 0);
+  const written: Output[] = [];
+  const append = (records: readonly Output[]) => {
+    for (const record of records) {
+      written.push(record);
+      broker.append(record, record.partition ?? 0);
+    }
+  };
+  const open = async (options: { masterKey?: Uint8Array; send?: (records: readonly Output[]) => Promise<unknown> } = {}): Promise<Vault> => {
+    const log = memoryLog({ broker, topics: { history: 'tenant.events', words: 'support.steps' }, owned: () => true });
+    const send = options.send ?? (async (records: readonly Output[]) => append(records));
+    const vault = openVault({ log, send, codec, masterKey: options.masterKey ?? new Uint8Array(32).fill(7), partitions: PARTITIONS });
+    opened.push(vault);
+    await vault.ready;
+    return vault;
+  };
+  return { written, append, open };
+}
+
+test('words open as they were sealed, and are not to be seen in what is stored', async () => {
+  const { open, written } = world();
+  const vault = await open();
+  const sealed = await vault.seal(acme, ada, 'r_1/message', words('canary-7f3a'));
+  expect(Buffer.from(await vault.open(acme, ada, 'r_1/message', sealed)).toString()).toBe('canary-7f3a');
+  expect(Buffer.from(sealed).includes('canary-7f3a')).toBe(false);
+  expect(written).toHaveLength(1);
+  expect(written[0]).toMatchObject({ topic: 'tenant.keys', partition: partitionOf(acme, PARTITIONS) });
+  expect(written[0]?.key).toMatch(/^acme\/p_ada\/[0-9a-f]{32}$/);
+});
+
+test('invariant 8: another tenant, person or place, or a changed byte, opens nothing', async () => {
+  vi.useFakeTimers();
+  const vault = await world().open();
+  const sealed = await vault.seal(acme, ada, 'r_1/message', words('canary'));
+  await Promise.all([vault.seal(globex, ada, 'x', words('')), vault.seal(acme, bob, 'x', words(''))]);
+  const tampered = Uint8Array.from(sealed, (byte, at) => (at === sealed.length - 1 ? byte ^ 1 : byte));
+  const attempts = [
+    vault.open(globex, ada, 'r_1/message', sealed),
+    vault.open(acme, bob, 'r_1/message', sealed),
+    vault.open(acme, ada, 'r_2/message', sealed),
+    vault.open(acme, ada, 'r_1/message', tampered),
+    vault.open(acme, ada, 'r_1/message', sealed.subarray(0, 20)),
+    vault.open(acme, ada, 'r_1/message', new Uint8Array(0)),
+  ].map((attempt) =>
+    attempt.then(
+      () => 'opened',
+      (error: { code: string }) => error.code,
+    ),
+  );
+  await vi.advanceTimersByTimeAsync(6_000);
+  expect(await Promise.all(attempts)).toEqual(Array(6).fill('sealed_unreadable'));
+});
+
+test('first seals side by side make one key, and wait for it to be written', async () => {
+  const { open, append, written } = world();
+  let confirm = () => {};
+  const acknowledged = new Promise<void>((resolve) => {
+    confirm = resolve;
+  });
+  const vault = await open({
+    send(records) {
+      append(records);
+      return acknowledged;
+    },
+  });
+  let sealed = 0;
+  const seals = Array.from({ length: 50 }, async (_, at) => {
+    await vault.seal(acme, ada, `r_${at}/message`, words('x'));
+    sealed++;
+  });
+  expect([written.length, sealed]).toEqual([1, 0]);
+  confirm();
+  await Promise.all(seals);
+  expect([written.length, sealed]).toEqual([1, 50]);
+});
+
+test('a key that another process wrote opens its words here; two keys of a person both open', async () => {
+  const { open } = world();
+  const [gateway, runtime] = [await open(), await open()];
+  const [a, b] = await Promise.all([gateway.seal(acme, ada, 'a', words('A')), runtime.seal(acme, ada, 'b', words('B'))]);
+  const late = await open();
+  for (const vault of [gateway, runtime, late]) {
+    expect(Buffer.from(await vault.open(acme, ada, 'a', a)).toString()).toBe('A');
+    expect(Buffer.from(await vault.open(acme, ada, 'b', b)).toString()).toBe('B');
+  }
+});
+
+test('a key that comes a little later is waited for; one that never comes is an error after a bound', async () => {
+  const { open, append } = world();
+  const held: Output[] = [];
+  const writer = await open({ send: async (records) => held.push(...records) });
+  const reader = await open();
+  const sealed = await writer.seal(acme, ada, 'a', words('A'));
+  const waiting = reader.open(acme, ada, 'a', sealed);
+  append(held);
+  expect(Buffer.from(await waiting).toString()).toBe('A');
+  vi.useFakeTimers();
+  const never = (await world().open()).open(acme, ada, 'a', sealed).catch((error: { code: string }) => error.code);
+  await vi.advanceTimersByTimeAsync(5_001);
+  expect(await never).toBe('sealed_unreadable');
+});
+
+test('a tombstone erases: old words stay closed, at once and after a restart, and new words get a new key', async () => {
+  const { open, append, written } = world();
+  const vault = await open();
+  const sealed = await vault.seal(acme, ada, 'a', words('A'));
+  append([{ topic: 'tenant.keys', partition: partitionOf(acme, PARTITIONS), key: written[0]?.key as string, value: null }]);
+  await new Promise((resolve) => setTimeout(resolve, 20));
+  for (const each of [vault, await open()]) await expect(each.open(acme, ada, 'a', sealed)).rejects.toMatchObject({ code: 'sealed_unreadable' });
+  const again = await vault.seal(acme, ada, 'b', words('B'));
+  expect(again.slice(1, 17)).not.toEqual(sealed.slice(1, 17));
+});
+
+test('a key that was erased while its write was on its way does not come back with the reply', async () => {
+  const { open, append } = world();
+  let first = true;
+  const vault = await open({
+    async send(records) {
+      append(records);
+      if (!first) return;
+      first = false;
+      append([{ ...(records[0] as Output), value: null }]);
+      await new Promise((resolve) => setTimeout(resolve, 20));
+    },
+  });
+  const sealed = await vault.seal(acme, ada, 'a', words('A'));
+  expect(Buffer.from(await (await open()).open(acme, ada, 'a', sealed)).toString()).toBe('A');
+});
+
+test('under another master key a person’s key does not unwrap, and the error says which setting to look at', async () => {
+  const { open } = world();
+  const sealed = await (await open()).seal(acme, ada, 'a', words('A'));
+  const other = await open({ masterKey: new Uint8Array(32).fill(8) });
+  await expect(other.open(acme, ada, 'a', sealed)).rejects.toThrow(/EVENKEEL_MASTER_KEY/);
+});
+
+test('5,000 seals of known people a second: the path waits for nothing', async () => {
+  const vault = await world().open();
+  await vault.seal(acme, ada, 'warm', words('x'));
+  const started = performance.now();
+  for (let at = 0; at < 5_000; at++) await vault.seal(acme, ada, `r_${at}/message`, words('How do I add a hook?'));
+  expect(performance.now() - started).toBeLessThan(1_000);
+});
