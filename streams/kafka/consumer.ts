@@ -2,7 +2,9 @@
  * A runtime's membership in the group. Records are handed over at once and offsets never committed here: they ride in the fenced
  * transaction of the task. Every partition is paused at each join, synchronously, until its task says where it stands.
  */
-import { readFile, writeFile } from 'node:fs/promises';
+import { writeFileSync } from 'node:fs';
+import { readFile } from 'node:fs/promises';
+import { createRequire } from 'node:module';
 import type { Consumer, Kafka } from 'kafkajs';
 import { EvenkeelError } from '#schemas/errors.ts';
 import type { Offset } from '#schemas/ids.ts';
@@ -39,6 +41,10 @@ export type MemberOptions = {
 
 const HEARTBEAT_MS = 500;
 const MAX_WAIT_MS = 250;
+/** By member id: who is told that a position lies outside its log. */
+const outOfRange = new Map<string, (partition: number) => void>();
+
+disableReset();
 
 export async function joinGroup(options: MemberOptions, subscription: GroupSubscription): Promise<Member> {
   await leaveAsPredecessor(options);
@@ -69,6 +75,7 @@ class GroupMember implements Member {
   readonly #subscription: GroupSubscription;
   readonly #consumer: Consumer;
   #owned: readonly number[] = [];
+  #memberId: string | undefined;
   #beats: ((alive: boolean) => void)[] = [];
   #fail!: (error: Error) => void;
   readonly failed = new Promise<Error>((resolve) => {
@@ -133,6 +140,8 @@ class GroupMember implements Member {
   }
 
   async close(): Promise<void> {
+    if (this.#memberId !== undefined) outOfRange.delete(this.#memberId);
+    this.#beat(false);
     await this.#consumer.disconnect();
   }
 
@@ -141,11 +150,27 @@ class GroupMember implements Member {
     const lost = this.#owned.filter((partition) => !partitions.includes(partition));
     this.#owned = partitions;
     for (const partition of partitions) this.pause(partition);
-    writeFile(this.#options.memberFile, memberId).catch((cause: Error) =>
-      this.#fail(new EvenkeelError('unavailable', `the member id cannot be written to ${this.#options.memberFile}`, { cause })),
-    );
+    if (this.#memberId !== undefined) outOfRange.delete(this.#memberId);
+    this.#memberId = memberId;
+    outOfRange.set(memberId, (partition) => this.#reopen(partition));
+    this.#keep(memberId);
     if (lost.length > 0) this.#subscription.revoked(lost);
     this.#subscription.assigned(partitions);
+  }
+
+  #keep(memberId: string): void {
+    try {
+      writeFileSync(this.#options.memberFile, memberId);
+    } catch (cause) {
+      this.#fail(new EvenkeelError('unavailable', `the member id cannot be written to ${this.#options.memberFile}`, { cause }));
+    }
+  }
+
+  /** Retention has overtaken where the task stands: it is closed and opened anew, and then asks where its logs begin. */
+  #reopen(partition: number): void {
+    this.pause(partition);
+    this.#subscription.revoked([partition]);
+    this.#subscription.assigned(this.#owned);
   }
 
   #beat(alive: boolean): void {
@@ -153,4 +178,16 @@ class GroupMember implements Member {
     this.#beats = [];
     for (const resolve of waiting) resolve(alive);
   }
+}
+
+/**
+ * When a position lies outside its log, kafkajs commits -1 or -2 as the group's offset, outside any transaction and even with autoCommit
+ * off. Where to go on is the task's to say.
+ */
+function disableReset(): void {
+  type Offsets = { memberId: string; setDefaultOffset(where: { partition: number }): Promise<void> };
+  const { prototype } = createRequire(import.meta.url)('kafkajs/src/consumer/offsetManager') as { prototype: Offsets };
+  prototype.setDefaultOffset = async function (this: Offsets, { partition }) {
+    outOfRange.get(this.memberId)?.(partition);
+  };
 }

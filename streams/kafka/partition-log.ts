@@ -2,12 +2,13 @@
  * The log on real Kafka: one transactional id for each partition, since the client sends no group metadata (KIP-447). A new owner's
  * `initProducerId` fences the old one: nothing of it enters the log afterwards (invariant 6).
  */
-import type { Kafka, Message, Producer, RecordMetadata, Transaction } from 'kafkajs';
+import type { Kafka, Producer, RecordMetadata, Transaction } from 'kafkajs';
 import { EvenkeelError } from '#schemas/errors.ts';
-import type { Offset } from '#schemas/ids.ts';
+import type { Instant, Offset } from '#schemas/ids.ts';
 import type { Output } from '#streams/engine/machine.ts';
 import type { Committed, Log, Offsets, PartitionLog } from '#streams/engine/ports.ts';
 import { classify } from './client.ts';
+import { explicitPartition, nextSend, toMessage } from './messages.ts';
 import type { Reader } from './reader.ts';
 
 export type KafkaLogOptions = {
@@ -43,6 +44,7 @@ export function kafkaLog(options: KafkaLogOptions): Log {
         // Only the first transaction calls initProducerId, which fences: an empty one, which sends nothing else.
         await (await producer.transaction()).abort();
       } catch (error) {
+        await disconnect(producer);
         throw classify(error, `partition ${partition} cannot be opened`);
       }
       return new KafkaPartition(options, partition, producer);
@@ -52,10 +54,14 @@ export function kafkaLog(options: KafkaLogOptions): Log {
   };
 }
 
+/** By topic-partition: the offset after the last record written, and the broker's append time. */
+type Written = ReadonlyMap<string, { readonly next: Offset; readonly time: Instant }>;
+
 class KafkaPartition implements PartitionLog {
   readonly #options: KafkaLogOptions;
   readonly #partition: number;
   readonly #producer: Producer;
+  #history: Offset = 0;
   #words: Offset = 0;
   #dead = false;
 
@@ -66,6 +72,8 @@ class KafkaPartition implements PartitionLog {
   }
 
   async *read(topic: string, from: Offset) {
+    // Nothing may follow it: then the words stand where the reader says.
+    if (topic === this.#options.topics.words) this.#words = from;
     for await (const batch of this.#options.reader.read(topic, this.#partition, from)) {
       if (topic === this.#options.topics.words) this.#words = batch.next;
       yield batch;
@@ -89,25 +97,36 @@ class KafkaPartition implements PartitionLog {
 
   async close(): Promise<void> {
     this.#dead = true;
-    await this.#producer.disconnect().catch((error: Error) => classify(error, 'disconnect'));
+    await disconnect(this.#producer);
   }
 
-  /** One `send` for each topic-partition: a retry over several writes records twice (kafkajs PR #1798). The history's goes first. */
-  async #send(transaction: Transaction, records: readonly Output[]): Promise<ReadonlyMap<string, { metadata: RecordMetadata; count: number }>> {
-    const groups = Map.groupBy(records, (record) => `${record.topic}/${record.partition ?? this.#partition}`);
-    const written = new Map<string, { metadata: RecordMetadata; count: number }>();
+  /**
+   * One topic-partition in a `send`: a retry over several writes records twice (kafkajs PR #1798). The history's goes first, for it absorbs
+   * CONCURRENT_TRANSACTIONS; what is more than one batch may hold goes in several, one after the other.
+   */
+  async #send(transaction: Transaction, records: readonly Output[]): Promise<Written> {
+    const written = new Map<string, { readonly next: Offset; readonly time: Instant }>();
     const one = async (at: string, of: readonly Output[]) => {
-      const topic = of[0]?.topic as string;
-      const messages = of.map((record) => toMessage(record, this.#partition));
-      const [metadata] = await transaction.send({ topic, messages, acks: -1, timeout: SEND_TIMEOUT_MS });
-      if (!metadata) throw new EvenkeelError('commit_failed', `no answer for ${at}`);
-      written.set(at, { metadata, count: of.length });
+      for (let left = of; left.length > 0; ) {
+        const count = nextSend(left);
+        const metadata = await this.#sendOne(transaction, left.slice(0, count));
+        written.set(at, { next: Number(metadata.baseOffset) + count, time: Number(metadata.logAppendTime ?? 0) });
+        left = left.slice(count);
+      }
     };
-    const [first, ...rest] = groups;
+    const [first, ...rest] = Map.groupBy(records, (record) => `${record.topic}/${record.partition ?? this.#partition}`);
     if (first) await one(...first);
     const results = await Promise.allSettled(rest.map((each) => one(...each)));
     for (const result of results) if (result.status === 'rejected') throw result.reason;
     return written;
+  }
+
+  async #sendOne(transaction: Transaction, records: readonly Output[]): Promise<RecordMetadata> {
+    const topic = records[0]?.topic as string;
+    const messages = records.map((record) => toMessage(record, this.#partition));
+    const [metadata] = await transaction.send({ topic, messages, acks: -1, timeout: SEND_TIMEOUT_MS });
+    if (!metadata) throw new EvenkeelError('commit_failed', `no answer for ${topic}`);
+    return metadata;
   }
 
   async #sendOffsets(transaction: Transaction, inputs: Offsets): Promise<void> {
@@ -115,24 +134,20 @@ class KafkaPartition implements PartitionLog {
     if (topics.length > 0) await transaction.sendOffsets({ consumerGroupId: this.#options.group, topics });
   }
 
-  #committed(written: ReadonlyMap<string, { metadata: RecordMetadata; count: number }>): Committed {
+  #committed(written: Written): Committed {
     const { history, words } = this.#options.topics;
-    const next = (topic: string): Offset | undefined => {
-      const found = written.get(`${topic}/${this.#partition}`);
-      return found && Number(found.metadata.baseOffset) + found.count;
-    };
-    this.#words = next(words) ?? this.#words;
-    const time = Number(written.get(`${history}/${this.#partition}`)?.metadata.logAppendTime ?? 0);
-    return { history: next(history) ?? 0, words: this.#words, time };
+    const [events, steps] = [written.get(`${history}/${this.#partition}`), written.get(`${words}/${this.#partition}`)];
+    this.#history = events?.next ?? this.#history;
+    this.#words = steps?.next ?? this.#words;
+    const times = [...written.values()].map(({ time }) => time);
+    return { history: this.#history, words: this.#words, time: Math.max(0, ...times) };
   }
 }
 
-export function toMessage({ key, value, headers, partition }: Output, fallback: number): Message {
-  const plain = Object.fromEntries(Object.entries(headers ?? {}).map(([name, header]) => [name, Buffer.from(header)]));
-  return { key, value: value === null ? null : Buffer.from(value), partition: partition ?? fallback, headers: plain };
-}
-
-/** Every record names its partition; kafkajs asks the partitioner all the same. */
-export function explicitPartition() {
-  return ({ message }: { readonly message: Message }): number => message.partition ?? 0;
+async function disconnect(producer: Producer): Promise<void> {
+  try {
+    await producer.disconnect();
+  } catch {
+    // The broker is gone, and with it what there was to let go of.
+  }
 }

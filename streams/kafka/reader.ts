@@ -1,51 +1,50 @@
 /**
- * Reading without a group: one long-polling fetch for each broker serves all followed partitions. Committed records only, exact positions
- * (commit markers included), reconnecting for ever.
+ * Reading without a group: for each broker one long-polling fetch serves all partitions that are followed. Committed records only, exact
+ * positions (commit markers included), reconnecting for ever. One partition's trouble holds up no other's.
  */
-import { createRequire } from 'node:module';
 import type { Kafka } from 'kafkajs';
+import { EvenkeelError } from '#schemas/errors.ts';
 import type { Offset } from '#schemas/ids.ts';
 import type { Batch, Rec } from '#streams/engine/ports.ts';
-import { type Cluster, createCluster, type FetchedPartition } from './client.ts';
+import { type Cluster, createCluster, type FetchBroker } from './client.ts';
+import { committedRecords, type Fetched, fetch, OFFSET_OUT_OF_RANGE } from './fetch.ts';
 
-type RawMessage = {
-  readonly offset: string;
-  readonly key: Buffer | null;
-  readonly value: Buffer | null;
-  readonly timestamp: string;
-  readonly headers: Record<string, Buffer | Buffer[]>;
-};
-type KafkajsBatch = new (
-  topic: string,
-  from: string,
-  data: FetchedPartition,
-) => { readonly messages: readonly RawMessage[]; readonly rawMessages: readonly RawMessage[]; lastOffset(): string };
-const FetchBatch = createRequire(import.meta.url)('kafkajs/src/consumer/batch') as KafkajsBatch;
-
-const READ_COMMITTED = 1;
 const LATEST = '-1';
 const EARLIEST = '-2';
 const MAX_WAIT_MS = 500;
-const MAX_BYTES = 8 * 1_048_576;
-const PARTITION_BYTES = 1_048_576;
+/** While a slow reader's partition is left out of the long poll, the poll is short, so that it comes back in soon. */
+const CROWDED_WAIT_MS = 25;
+const READ_WAIT_MS = 100;
 /** Fetched and not yet taken: below this a partition stays in the long poll. */
 const BUFFERED_BATCHES = 4;
 const BACKOFF_MS = [50, 100, 250, 500, 1_000];
+/** A `read` ends or throws: this many failures in a row, about four seconds, are waited for. */
+const READ_TRIES = 8;
+/** Worth telling apart: waiting does not mend them. */
+const HOPELESS = new Set(['TOPIC_AUTHORIZATION_FAILED', 'UNKNOWN_TOPIC_OR_PARTITION', 'SASL_AUTHENTICATION_FAILED']);
 
-const pause = (ms: number) => new Promise<void>((resolve) => setTimeout(resolve, ms));
+const backoff = (failures: number) => BACKOFF_MS[Math.min(failures, BACKOFF_MS.length - 1)] ?? 1_000;
+const sleep = (ms: number) => new Promise<void>((resolve) => setTimeout(resolve, ms));
 
 class Subscription {
   readonly topic: string;
   readonly partition: number;
   position: Offset;
   readonly buffer: Batch[] = [];
+  /** An answer has said where the end is. */
   opened = false;
+  /** The broker that leads the partition; undefined until it is known, and again when it has failed. */
+  node: string | undefined;
+  failures = 0;
   #wake: () => void = () => undefined;
 
   constructor(topic: string, partition: number, position: Offset) {
     this.topic = topic;
     this.partition = partition;
     this.position = position;
+  }
+  get name(): string {
+    return `${this.topic}/${this.partition}`;
   }
   push(batch: Batch): void {
     this.buffer.push(batch);
@@ -59,198 +58,276 @@ class Subscription {
       this.#wake = resolve;
     });
   }
+
+  /** Takes what of an answer lies at its position or after it. */
+  take(fetched: Fetched): void {
+    const { records, next } = committedRecords(fetched, this.position);
+    const end = fetched.stable;
+    const moved = next > this.position;
+    this.position = next;
+    this.failures = 0;
+    // Markers alone are worth a word only when they bring the end.
+    if (records.length > 0 || (next >= end && (moved || !this.opened))) this.push({ records, next, end });
+    this.opened = true;
+  }
 }
 
 export class Reader {
-  readonly #cluster: Cluster;
+  readonly #kafka: Kafka;
   readonly #warn: (message: string) => void;
   readonly #subscriptions = new Set<Subscription>();
-  #topics = new Set<string>();
-  #connected = false;
-  #loop: Promise<void> | undefined;
+  /** Brokers with a loop of their own: a long poll at one must not hold up what another has. */
+  readonly #polling = new Set<string>();
+  #session: { readonly cluster: Cluster; readonly topics: Set<string> } | undefined;
   #closed = false;
-  #changed: () => void = () => undefined;
+  #changed = Promise.withResolvers<void>();
+  #turn = 0;
 
   constructor(kafka: Kafka, warn: (message: string) => void) {
-    this.#cluster = createCluster(kafka);
+    this.#kafka = kafka;
     this.#warn = warn;
   }
 
-  /** Committed records from `from` on, until `signal` aborts; an empty batch says that the end was reached. */
+  /**
+   * Committed records from `from` on, until `signal` aborts or the reader is closed. An empty batch says that the end was reached. Where
+   * the log no longer has `from`, it begins at the log's start.
+   */
   async *follow(topic: string, partition: number, from: Offset, signal: AbortSignal): AsyncGenerator<Batch> {
     const subscription = new Subscription(topic, partition, from);
     const stop = () => subscription.wake();
     signal.addEventListener('abort', stop, { once: true });
     this.#subscriptions.add(subscription);
-    this.#loop ??= this.#run();
-    this.#changed();
+    void this.#place(subscription);
     try {
-      while (!signal.aborted) {
+      while (!signal.aborted && !this.#closed) {
         const batch = subscription.buffer.shift();
         if (batch) yield batch;
         else {
-          this.#changed();
+          this.#tell();
           await subscription.arrival();
         }
       }
     } finally {
       this.#subscriptions.delete(subscription);
       signal.removeEventListener('abort', stop);
+      this.#tell();
     }
   }
 
-  /** To the end as it is now. */
+  /**
+   * To the end as it is now, what is in a transaction included: it is waited for.
+   * @throws what the broker said last, when it has not answered for some seconds
+   */
   async *read(topic: string, partition: number, from: Offset): AsyncGenerator<Batch> {
-    await this.#connect([topic]);
-    const [start, end] = await this.#bounds(topic, partition, 0);
-    const subscription = new Subscription(topic, partition, from < start || from > end ? start : from);
-    while (subscription.position < end) {
-      await this.#fetch([subscription], 100);
-      for (let batch = subscription.buffer.shift(); batch; batch = subscription.buffer.shift()) {
-        const records = batch.records.filter((record) => record.offset < end);
-        yield { records, next: Math.min(batch.next, end), end };
+    let position = from;
+    let end: Offset | undefined;
+    while (end === undefined || position < end) {
+      const fetched = await this.#trying(() => this.#fetchOne(topic, partition, position, end === undefined ? 0 : READ_WAIT_MS));
+      if (fetched.code === OFFSET_OUT_OF_RANGE) {
+        position = await this.start(topic, partition);
+        continue;
       }
+      end ??= fetched.highWatermark;
+      const { records, next } = committedRecords(fetched, position);
+      if (next === position) continue;
+      position = next;
+      const within = records.filter((record) => record.offset < (end as Offset));
+      if (within.length > 0 || position >= end) yield { records: within, next: Math.min(position, end), end };
     }
   }
 
   /** The first offset that retention has left. */
-  async start(topic: string, partition: number): Promise<Offset> {
-    await this.#connect([topic]);
-    return (await this.#bounds(topic, partition, 0))[0];
+  start(topic: string, partition: number): Promise<Offset> {
+    return this.#trying(async () => (await this.#bounds(topic, partition))[0]);
   }
 
   async close(): Promise<void> {
     this.#closed = true;
-    this.#changed();
+    this.#tell();
     for (const subscription of this.#subscriptions) subscription.wake();
-    await this.#cluster.disconnect();
-    await this.#loop;
+    await this.#drop(this.#session);
   }
 
-  async #run(): Promise<void> {
-    for (let failures = 0; !this.#closed; ) {
-      const wanting = [...this.#subscriptions].filter((each) => each.buffer.length < BUFFERED_BATCHES);
+  /** Tells the loops that a partition came, went or has room again. */
+  #tell(): void {
+    this.#changed.resolve();
+    this.#changed = Promise.withResolvers<void>();
+  }
+
+  /** Finds the partition's leader and joins its long poll; tries for ever, for nobody else's cost. */
+  async #place(subscription: Subscription): Promise<void> {
+    while (!this.#closed && this.#subscriptions.has(subscription)) {
       try {
-        if (wanting.length === 0) await this.#change();
-        else {
-          await this.#connect(wanting.map((each) => each.topic));
-          await this.#open(wanting);
-          await this.#fetch(wanting, MAX_WAIT_MS);
-        }
-        failures = 0;
+        if (subscription.failures > 0) await sleep(backoff(subscription.failures - 1));
+        if (subscription.failures > 0) await this.#refresh();
+        const { cluster } = await this.#connected(subscription.topic);
+        const node = leader(cluster, subscription.topic, subscription.partition);
+        subscription.node = node;
+        this.#tell();
+        if (!this.#polling.has(node)) void this.#poll(node);
+        return;
       } catch (error) {
-        if (this.#closed) return;
-        this.#warn(`fetch failed, trying again: ${(error as Error).message}`);
-        await pause(BACKOFF_MS[Math.min(failures++, BACKOFF_MS.length - 1)] ?? 1_000);
-        await this.#repair(wanting, error as { type?: string });
+        this.#failed(subscription, error as Error);
       }
     }
   }
 
-  #change(): Promise<void> {
-    return new Promise((resolve) => {
-      this.#changed = resolve;
-    });
+  #failed(subscription: Subscription, error: Error): void {
+    subscription.failures++;
+    if (!this.#closed) this.#warn(`${subscription.name} cannot be read, trying again: ${error.message}`);
   }
 
-  async #connect(topics: readonly string[]): Promise<void> {
-    if (!this.#connected) {
-      await this.#cluster.connect();
-      this.#connected = true;
-    }
-    const fresh = topics.filter((topic) => !this.#topics.has(topic));
-    if (fresh.length === 0) return;
-    await this.#cluster.addMultipleTargetTopics(fresh);
-    this.#topics = new Set([...this.#topics, ...fresh]);
-  }
-
-  /** A new subscription learns where the log begins and ends before its first long poll. */
-  async #open(subscriptions: readonly Subscription[]): Promise<void> {
-    await Promise.all(
-      subscriptions
-        .filter((each) => !each.opened)
-        .map(async (each) => {
-          const [start, end] = await this.#bounds(each.topic, each.partition, READ_COMMITTED);
-          if (each.position < start || each.position > end) each.position = start;
-          if (each.position >= end) each.push({ records: [], next: each.position, end });
-          each.opened = true;
-        }),
-    );
-  }
-
-  async #repair(subscriptions: readonly Subscription[], error: { type?: string }): Promise<void> {
-    if (error.type === 'OFFSET_OUT_OF_RANGE') for (const each of subscriptions) each.opened = false;
+  async #poll(node: string): Promise<void> {
+    this.#polling.add(node);
     try {
-      await this.#cluster.refreshMetadata();
-    } catch (again) {
-      this.#connected = false;
-      this.#warn(`no broker answers: ${(again as Error).message}`);
+      for (;;) {
+        const mine = this.#at(node);
+        if (mine.length === 0 || this.#closed) break;
+        const wanting = mine.filter((each) => each.buffer.length < BUFFERED_BATCHES);
+        if (wanting.length === 0) await this.#changed.promise;
+        else await this.#fetchFor(node, wanting, mine.length);
+      }
+      this.#polling.delete(node);
+    } catch (error) {
+      this.#polling.delete(node);
+      // Those that joined during the fetch as well: without a loop nobody would ever ask for them.
+      for (const each of this.#at(node)) this.#displace(each, error as Error);
     }
   }
 
-  async #bounds(topic: string, partition: number, isolationLevel: number): Promise<readonly [Offset, Offset]> {
+  #at(node: string): Subscription[] {
+    return [...this.#subscriptions].filter((each) => each.node === node);
+  }
+
+  #displace(subscription: Subscription, error: Error): void {
+    subscription.node = undefined;
+    this.#failed(subscription, error);
+    void this.#place(subscription);
+  }
+
+  async #fetchFor(node: string, wanting: readonly Subscription[], all: number): Promise<void> {
+    const fresh = wanting.some((each) => !each.opened);
+    const waitMs = fresh ? 0 : wanting.length < all ? CROWDED_WAIT_MS : MAX_WAIT_MS;
+    // Two readers of one partition share a fetch from the earlier position. The order turns: who comes first has room for a large batch.
+    const shared = [...Map.groupBy(wanting, (each) => each.name).values()];
+    const turn = this.#turn++ % shared.length;
+    const wanted = [...shared.slice(turn), ...shared.slice(0, turn)].map((of) => {
+      const { topic, partition } = of[0] as Subscription;
+      return { topic, partition, offset: Math.min(...of.map((each) => each.position)) };
+    });
+    const { cluster } = await this.#connected();
+    for (const fetched of await fetch(await cluster.findBroker({ nodeId: node }), wanted, waitMs)) {
+      const of = wanting.filter((each) => each.topic === fetched.topic && each.partition === fetched.partition);
+      if (fetched.code === OFFSET_OUT_OF_RANGE) await this.#restart(of);
+      else for (const each of of) deliver(each, fetched, (error) => this.#displace(each, error));
+    }
+  }
+
+  /** Retention has overtaken the position, or the log is another one than before: both begin at its start. */
+  async #restart(subscriptions: readonly Subscription[]): Promise<void> {
+    for (const each of subscriptions) {
+      const [start, end] = await this.#bounds(each.topic, each.partition);
+      if (each.position >= start && each.position <= end) continue;
+      this.#warn(`${each.name} is read from ${start}: it holds ${start} to ${end}, not ${each.position}`);
+      each.position = start;
+      each.opened = false;
+    }
+  }
+
+  async #fetchOne(topic: string, partition: number, offset: Offset, waitMs: number): Promise<Fetched> {
+    const broker = await this.#leader(topic, partition);
+    const [fetched] = await fetch(broker, [{ topic, partition, offset }], waitMs);
+    if (!fetched || (fetched.code !== 0 && fetched.code !== OFFSET_OUT_OF_RANGE)) throw refused(`${topic}/${partition}`, fetched?.code);
+    return fetched;
+  }
+
+  async #trying<T>(run: () => Promise<T>): Promise<T> {
+    for (let failures = 0; ; failures++) {
+      try {
+        return await run();
+      } catch (error) {
+        const { type } = error as { type?: string };
+        if (this.#closed || failures >= READ_TRIES || (type !== undefined && HOPELESS.has(type))) throw error;
+        await sleep(backoff(failures));
+        await this.#refresh();
+      }
+    }
+  }
+
+  async #connected(topic?: string): Promise<{ readonly cluster: Cluster; readonly topics: Set<string> }> {
+    if (this.#closed) throw new EvenkeelError('unavailable', 'this reader is closed');
+    this.#session ??= { cluster: createCluster(this.#kafka), topics: new Set() };
+    const session = this.#session;
+    await session.cluster.connect();
+    if (topic !== undefined && !session.topics.has(topic)) {
+      await session.cluster.addMultipleTargetTopics([topic]);
+      session.topics.add(topic);
+    }
+    return session;
+  }
+
+  /** Leaders may have moved. What even this does not mend (a topic that is gone spoils every refresh) ends with the session. */
+  async #refresh(): Promise<void> {
+    const session = this.#session;
+    try {
+      await session?.cluster.refreshMetadata();
+    } catch {
+      await this.#drop(session);
+    }
+  }
+
+  async #drop(session: { readonly cluster: Cluster } | undefined): Promise<void> {
+    if (this.#session === session) this.#session = undefined;
+    await session?.cluster.disconnect().catch((error: Error) => this.#warn(`disconnecting: ${error.message}`));
+  }
+
+  async #leader(topic: string, partition: number): Promise<FetchBroker> {
+    const { cluster } = await this.#connected(topic);
+    return cluster.findBroker({ nodeId: leader(cluster, topic, partition) });
+  }
+
+  async #bounds(topic: string, partition: number): Promise<readonly [Offset, Offset]> {
     const broker = await this.#leader(topic, partition);
     const at = async (timestamp: string) => {
-      const { responses } = await broker.listOffsets({ isolationLevel, topics: [{ topic, partitions: [{ partition, timestamp }] }] });
+      const { responses } = await broker.listOffsets({ isolationLevel: 0, topics: [{ topic, partitions: [{ partition, timestamp }] }] });
       return Number(responses[0]?.partitions[0]?.offset ?? 0);
     };
     return [await at(EARLIEST), await at(LATEST)];
   }
+}
 
-  async #leader(topic: string, partition: number) {
-    const nodeId = Object.keys(this.#cluster.findLeaderForPartitions(topic, [partition]))[0];
-    if (nodeId === undefined) throw new Error(`${topic}/${partition} has no leader`);
-    return this.#cluster.findBroker({ nodeId });
-  }
+function leader(cluster: Cluster, topic: string, partition: number): string {
+  const node = Object.keys(cluster.findLeaderForPartitions(topic, [partition]))[0];
+  if (node === undefined || Number(node) < 0) throw new EvenkeelError('unavailable', `${topic}/${partition} has no leader`);
+  return node;
+}
 
-  async #fetch(subscriptions: readonly Subscription[], maxWaitTime: number): Promise<void> {
-    const byBroker = new Map<string, Subscription[]>();
-    for (const each of subscriptions) {
-      const nodeId = Object.keys(this.#cluster.findLeaderForPartitions(each.topic, [each.partition]))[0];
-      if (nodeId === undefined) throw new Error(`${each.topic}/${each.partition} has no leader`);
-      byBroker.set(nodeId, [...(byBroker.get(nodeId) ?? []), each]);
-    }
-    const results = await Promise.allSettled([...byBroker].map(([nodeId, of]) => this.#fetchFrom(nodeId, of, maxWaitTime)));
-    for (const result of results) if (result.status === 'rejected') throw result.reason;
-  }
+function refused(name: string, code: number | undefined): EvenkeelError {
+  return new EvenkeelError('unavailable', `the broker refuses to read ${name}: error ${code ?? 'none'}`);
+}
 
-  async #fetchFrom(nodeId: string, subscriptions: readonly Subscription[], maxWaitTime: number): Promise<void> {
-    const broker = await this.#cluster.findBroker({ nodeId });
-    const topics = [...Map.groupBy(subscriptions, (each) => each.topic)].map(([topic, of]) => ({
-      topic,
-      partitions: of.map((each) => ({ partition: each.partition, fetchOffset: String(each.position), maxBytes: PARTITION_BYTES })),
-    }));
-    const { responses } = await broker.fetch({ isolationLevel: READ_COMMITTED, maxWaitTime, minBytes: 1, maxBytes: MAX_BYTES, topics });
-    for (const { topicName, partitions } of responses) {
-      for (const data of partitions) {
-        const subscription = subscriptions.find((each) => each.topic === topicName && each.partition === data.partition);
-        if (subscription) deliver(subscription, data);
-      }
-    }
+function deliver(subscription: Subscription, fetched: Fetched, failed: (error: Error) => void): void {
+  try {
+    if (fetched.code !== 0) throw refused(subscription.name, fetched.code);
+    subscription.take(fetched);
+  } catch (error) {
+    failed(error as Error);
   }
 }
 
-function deliver(subscription: Subscription, data: FetchedPartition): void {
-  const batch = new FetchBatch(subscription.topic, String(subscription.position), data);
-  const end = Number(data.lastStableOffset ?? data.highWatermark);
-  if (batch.rawMessages.length === 0) {
-    // Compaction leaves batches without records: they are stepped over, or the reader would stand before them for ever.
-    if (end > subscription.position) subscription.position++;
-    return;
-  }
-  const next = Number(batch.lastOffset()) + 1;
-  if (next <= subscription.position) return;
-  subscription.position = next;
-  subscription.push({ records: batch.messages.map(toRecord), next, end });
-}
+type KafkajsMessage = {
+  readonly offset: string;
+  readonly key: Buffer | null;
+  readonly value: Buffer | null;
+  readonly timestamp: string;
+  readonly headers?: Readonly<Record<string, Buffer | string | (Buffer | string)[] | undefined>>;
+};
 
-export function toRecord({ offset, key, value, timestamp, headers }: RawMessage): Rec {
-  const flat = Object.entries(headers ?? {}).map(([name, header]) => [name, Array.isArray(header) ? (header[0] as Buffer) : header] as const);
-  return {
-    offset: Number(offset),
-    key: key === null ? undefined : key.toString(),
-    value,
-    timestamp: Number(timestamp),
-    headers: Object.fromEntries(flat),
-  };
+/** kafkajs's record as ours: offsets and timestamps are strings there, a repeated header is a list. */
+export function toRecord({ offset, key, value, timestamp, headers }: KafkajsMessage): Rec {
+  const flat = Object.entries(headers ?? {}).flatMap(([name, header]) => {
+    const last = Array.isArray(header) ? header.at(-1) : header;
+    return last === undefined ? [] : [[name, Buffer.from(last)] as const];
+  });
+  return { offset: Number(offset), key: key === null ? undefined : key.toString(), value, timestamp: Number(timestamp), headers: Object.fromEntries(flat) };
 }
