@@ -1,6 +1,6 @@
 import { defineConfig } from 'vitest/config';
 
-const real = { fileParallelism: false, testTimeout: 60_000, hookTimeout: 120_000 };
+const real = { fileParallelism: false, testTimeout: 90_000, hookTimeout: 120_000 };
 
 export default defineConfig({
   test: {
