@@ -1,5 +1,5 @@
 /** What an operator or tenant admin may ask for on `tenant.commands`. `commandId` makes a repeat harmless. */
-import { type Infer, as, long, nullable, oneOf, record, string } from './avro.ts';
+import { as, type Infer, long, nullable, oneOf, record, string } from './avro.ts';
 import { WINDOWS } from './events.ts';
 import type { TenantId } from './ids.ts';
 

@@ -3,7 +3,7 @@
  * A window key is a UTC day `2026-11-24`, a month `2026-11` or `total`.
  * To add an event, add it here: the compiler names what `evolve` and `outputs` still lack. Fields added later need a default.
  */
-import { type Infer, as, boolean, int, list, long, nullable, oneOf, record, string } from './avro.ts';
+import { as, boolean, type Infer, int, list, long, nullable, oneOf, record, string } from './avro.ts';
 import type { ConversationId, MicroUsd, Offset, PersonId, RequestId, TenantId } from './ids.ts';
 import { POLICY_RECORD } from './policy.ts';
 

@@ -1,5 +1,5 @@
 /** A tenant's policy: each field with its bounds, its default, and who may set it. Docs, validation and the Avro record follow. */
-import { type Infer, type Shape, list, long, record, string, withDefault } from './avro.ts';
+import { type Infer, list, long, record, type Shape, string, withDefault } from './avro.ts';
 import { EvenkeelError } from './errors.ts';
 
 export type Setter = 'operator' | 'tenant_admin';
@@ -31,9 +31,9 @@ type NumberName = keyof typeof POLICY;
 const PRODUCER_KEY = record('producer_key', { kid: string, publicKey: string });
 const MAX_PRODUCER_KEYS = 8;
 
-const numbers = Object.fromEntries(
-  Object.entries(POLICY).map(([name, field]) => [name, withDefault(long, field.fallback)]),
-) as { readonly [K in NumberName]: Shape<number> };
+const numbers = Object.fromEntries(Object.entries(POLICY).map(([name, field]) => [name, withDefault(long, field.fallback)])) as {
+  readonly [K in NumberName]: Shape<number>;
+};
 
 export const POLICY_RECORD = record('tenant_policy', {
   ...numbers,

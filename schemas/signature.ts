@@ -15,7 +15,9 @@ function signed(topic: string, key: string, value: Uint8Array): Uint8Array {
 }
 
 export function signPlatform(secret: Uint8Array, topic: string, key: string, value: Uint8Array): Uint8Array {
-  return createHmac('sha256', secret).update(signed(topic, key, value)).digest();
+  return createHmac('sha256', secret)
+    .update(signed(topic, key, value))
+    .digest();
 }
 
 export function verifyPlatform(secret: Uint8Array, topic: string, key: string, value: Uint8Array, signature: Uint8Array): boolean {

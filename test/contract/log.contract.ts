@@ -97,7 +97,10 @@ export function logContract(make: () => Promise<LogUnderTest>): void {
     test('two thousand records and large values come back in order', async () => {
       const log = await open();
       const values = Array.from({ length: 2_000 }, (_, at) => `${at}`);
-      await log.commit(values.map((value) => record(value)), {});
+      await log.commit(
+        values.map((value) => record(value)),
+        {},
+      );
       const large = 'x'.repeat(700_000);
       await log.commit([record(large)], {});
       const { found, values: read } = await readAll(await open(), under.history);

@@ -2,8 +2,8 @@ import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { createCodec, localSchemas } from '#schemas/codec.ts';
 import { EvenkeelError } from '#schemas/errors.ts';
-import { partitionOf } from '#schemas/topics.ts';
 import type { TenantId } from '#schemas/ids.ts';
+import { partitionOf } from '#schemas/topics.ts';
 
 const codec = createCodec(localSchemas());
 const request = {

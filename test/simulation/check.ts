@@ -2,9 +2,9 @@
  * An independent reading of the log: it shares no code with the engine's decide, evolve or fold. It knows what a history must look like.
  */
 import type { Event } from '#schemas/events.ts';
-import { memoryStores } from '#streams/memory/store.ts';
 import { Folder } from '#streams/engine/fold.ts';
 import { HistoryReader } from '#streams/engine/history.ts';
+import { memoryStores } from '#streams/memory/store.ts';
 import { CAP, codec, HISTORY, machine, type Process, REQUESTS, type World } from './world.ts';
 
 /** Of a run's requests at least so many are answered: a world in which nothing works breaks no other invariant. */
@@ -81,10 +81,11 @@ export async function check(world: World, limits: Record<string, number>): Promi
       if (body.number !== batch + 1) problems.push(`invariant 10: batch ${body.number} after ${batch}`);
       batch = body.number;
       left = body.events;
-      for (const { topic, next } of body.inputs) if (topic === REQUESTS) {
-        if (next <= covered) problems.push(`invariant 2: offset ${next} after ${covered}`);
-        covered = next;
-      }
+      for (const { topic, next } of body.inputs)
+        if (topic === REQUESTS) {
+          if (next <= covered) problems.push(`invariant 2: offset ${next} after ${covered}`);
+          covered = next;
+        }
     } else {
       left--;
       one({ type: name, ...body } as Event);
@@ -116,7 +117,8 @@ function checkResults(world: World, problems: string[], requests: ReadonlyMap<st
       seen.add(body.request);
       const words = body.sealed ? Buffer.from(body.sealed).toString() : '';
       const at = Number(body.request.slice(2));
-      if (body.outcome === 'answered' && !words.includes(`question ${at} of ${body.tenant}`)) problems.push(`invariant 8: the result of ${body.request} says ${words}`);
+      if (body.outcome === 'answered' && !words.includes(`question ${at} of ${body.tenant}`))
+        problems.push(`invariant 8: the result of ${body.request} says ${words}`);
     }
   }
   if (seen.size !== requests.size) problems.push(`invariant 1: ${seen.size} results of ${requests.size} requests`);
@@ -137,5 +139,7 @@ async function compareState(world: World, owner: Process): Promise<string[]> {
     [...store.entries()].filter(([table]) => table !== 'words').map(([table, key, value]) => `${table} ${key} ${Buffer.from(value).toString('hex')}`);
   const [live, folded] = [dump(owner.task.store), dump(fresh)];
   const different = live.find((line, at) => line !== folded[at]);
-  return live.length === folded.length && !different ? [] : [`invariant 3 and 5: the live state differs from a fresh fold: ${different ?? `${live.length} and ${folded.length} rows`}`];
+  return live.length === folded.length && !different
+    ? []
+    : [`invariant 3 and 5: the live state differs from a fresh fold: ${different ?? `${live.length} and ${folded.length} rows`}`];
 }

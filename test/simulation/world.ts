@@ -5,14 +5,14 @@
 import { createCodec, localSchemas } from '#schemas/codec.ts';
 import { EvenkeelError } from '#schemas/errors.ts';
 import type { ConversationId, MicroUsd, PersonId, RequestId, TenantId } from '#schemas/ids.ts';
+import type { SupportTask } from '#services/runtime/journal.ts';
+import { turns } from '#services/runtime/turns.ts';
 import type { Clock } from '#streams/engine/ports.ts';
 import { openTask } from '#streams/engine/task.ts';
 import { MemoryBroker, memoryLog } from '#streams/memory/partition-log.ts';
 import { memoryStores } from '#streams/memory/store.ts';
 import type { Input } from '#streams/support/input.ts';
 import { support } from '#streams/support/support.ts';
-import type { SupportTask } from '#services/runtime/journal.ts';
-import { turns } from '#services/runtime/turns.ts';
 
 export const CAP = 4;
 export const HISTORY = 'tenant.events';
@@ -207,7 +207,10 @@ export class Process {
 
   #effects(task: SupportTask): ReturnType<typeof turns> {
     const { world } = this;
-    const vault = { seal: async (_t: TenantId, _p: PersonId, _place: string, words: Uint8Array) => words, open: async (_t: TenantId, _p: PersonId, _place: string, words: Uint8Array) => words };
+    const vault = {
+      seal: async (_t: TenantId, _p: PersonId, _place: string, words: Uint8Array) => words,
+      open: async (_t: TenantId, _p: PersonId, _place: string, words: Uint8Array) => words,
+    };
     const effects = turns(
       {
         codec,
@@ -250,7 +253,10 @@ export class Process {
   async #feed(task: SupportTask): Promise<void> {
     this.#fed = task.position(REQUESTS);
     while (this.alive) {
-      const records = this.world.broker.partition(REQUESTS, 0).records.filter((record) => record.offset >= this.#fed).slice(0, 7);
+      const records = this.world.broker
+        .partition(REQUESTS, 0)
+        .records.filter((record) => record.offset >= this.#fed)
+        .slice(0, 7);
       for (const record of records) {
         const input = JSON.parse(Buffer.from(record.value ?? []).toString(), (key, value) => (key === 'sealed' ? Buffer.from(value, 'utf8') : value)) as Input;
         const withTime = input.kind === 'request' ? { ...input, appended: record.timestamp } : input;
