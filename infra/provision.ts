@@ -1,11 +1,15 @@
 /**
- * Topics, principals, ACLs and schemas, from the tables: `node infra/provision.ts`. Only the provisioner creates them.
+ * Topics, principals, ACLs and schemas, from the tables: `node infra/provision.ts`, or one tenant's own with `--tenant <id>`.
+ * Only the provisioner creates them.
  * Environment: KAFKA_BROKERS, KAFKA_USERNAME, KAFKA_PASSWORD (an administrator), SCHEMA_REGISTRY_URL and EVENKEEL_PRINCIPALS_FILE, a JSON
  * object of passwords by principal, in which `auditor-<tenant>` also provisions that tenant's audit topic.
  */
 import { readFileSync } from 'node:fs';
-import { isTenantId } from '#schemas/ids.ts';
-import { provision } from '#streams/kafka/admin.ts';
+import { parseArgs } from 'node:util';
+import { EvenkeelError } from '#schemas/errors.ts';
+import { isTenantId, tenantId } from '#schemas/ids.ts';
+import { auditPrincipal } from '#schemas/topics.ts';
+import { provision, provisionTenant } from '#streams/kafka/admin.ts';
 import { createKafka } from '#streams/kafka/client.ts';
 import { registerSchemas } from '#streams/kafka/registry.ts';
 
@@ -14,10 +18,11 @@ if (!SCHEMA_REGISTRY_URL || !EVENKEEL_PRINCIPALS_FILE) {
   console.error('SCHEMA_REGISTRY_URL and EVENKEEL_PRINCIPALS_FILE must be set.');
   process.exit(2);
 }
+const { values: only } = parseArgs({ options: { tenant: { type: 'string' } } });
 const passwords = JSON.parse(readFileSync(EVENKEEL_PRINCIPALS_FILE, 'utf8')) as Record<string, string>;
 const tenants = Object.keys(passwords)
-  .map((principal) => principal.replace(/^auditor-/, ''))
-  .filter((name, at) => name !== Object.keys(passwords)[at])
+  .filter((principal) => principal.startsWith('auditor-'))
+  .map((principal) => principal.slice('auditor-'.length))
   .filter(isTenantId);
 const settings = {
   brokers: KAFKA_BROKERS.split(','),
@@ -26,5 +31,25 @@ const settings = {
   tls: KAFKA_TLS === 'true',
   clientId: 'evenkeel-provision',
 };
-const [done] = await Promise.all([provision({ kafka: createKafka(settings), settings, passwords, tenants }), registerSchemas(SCHEMA_REGISTRY_URL)]);
-console.log(`${done.topics} topics created, ${done.acls} ACLs, ${done.principals} principals, schemas registered`);
+const target = { kafka: createKafka(settings), settings };
+
+function one(text: string) {
+  const tenant = tenantId(text);
+  const password = passwords[auditPrincipal(tenant)];
+  if (password === undefined) throw new EvenkeelError('setting_invalid', `${EVENKEEL_PRINCIPALS_FILE} has no password for ${auditPrincipal(tenant)}`);
+  return provisionTenant({ ...target, tenant, password });
+}
+
+try {
+  const [done, schemas] = await Promise.all(
+    only.tenant === undefined ? [provision({ ...target, passwords, tenants }), registerSchemas(SCHEMA_REGISTRY_URL)] : [one(only.tenant), []],
+  );
+  console.log(`topics      ${done.topics} created`);
+  console.log(`ACLs        ${done.acls} in force`);
+  console.log(`principals  ${done.principals} with passwords`);
+  console.log(`schemas     ${schemas.length} registered`);
+} catch (error) {
+  if (!(error instanceof EvenkeelError)) throw error;
+  console.error(`${error.title}: ${error.message}`);
+  process.exitCode = 1;
+}

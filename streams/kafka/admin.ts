@@ -21,11 +21,12 @@ function config({ cleanup, retentionMs, maxMessageBytes }: TopicSettings): { nam
     'retention.ms': String(retentionMs ?? -1),
     'max.message.bytes': String(maxMessageBytes),
     'message.timestamp.type': 'LogAppendTime',
+    // A foreign producer may compress with what kafkajs cannot read (lz4, snappy, zstd), and would stop the group: the broker unpacks it.
+    'compression.type': 'uncompressed',
   }).map(([name, value]) => ({ name, value }));
 }
 
-async function createTopics(admin: Admin, wanted: readonly Created[]): Promise<number> {
-  const there = new Set(await admin.listTopics());
+async function createTopics(admin: Admin, there: ReadonlySet<string>, wanted: readonly Created[]): Promise<number> {
   const missing = wanted.filter(({ topic }) => !there.has(topic));
   if (missing.length === 0) return 0;
   // waitForLeaders throws UNKNOWN_TOPIC_OR_PARTITION on KRaft: metadata is polled instead.
@@ -41,18 +42,21 @@ async function createTopics(admin: Admin, wanted: readonly Created[]): Promise<n
   throw new EvenkeelError('unavailable', `topics were created and are not visible: ${missing.map(({ topic }) => topic).join(', ')}`);
 }
 
-/** How many partitions the co-partitioned topics have that `principal` may see; counts that differ are refused. */
+const coPartitioned = (Object.keys(TOPICS) as Topic[]).filter((topic) => TOPICS[topic].partitions === 'co');
+
+/** How many partitions the co-partitioned topics have that `principal` may see. @throws EvenkeelError `partitions_changed` when they differ */
 export async function partitionCount(admin: Pick<Admin, 'fetchTopicMetadata'>, principal: Principal): Promise<number> {
   const visible = (topic: Topic) => [...TOPICS[topic].readers, ...TOPICS[topic].writers].some((each) => each === principal);
-  const names = (Object.keys(TOPICS) as Topic[]).filter((topic) => TOPICS[topic].partitions === 'co' && visible(topic));
-  const { topics } = await admin.fetchTopicMetadata({ topics: names });
+  return commonCount(admin, coPartitioned.filter(visible));
+}
+
+async function commonCount(admin: Pick<Admin, 'fetchTopicMetadata'>, names: readonly string[]): Promise<number> {
+  const { topics } = await admin.fetchTopicMetadata({ topics: [...names] });
   const counts = new Set(topics.map(({ partitions }) => partitions.length));
   const [count] = counts;
   if (counts.size === 1 && count) return count;
-  throw new EvenkeelError(
-    'partitions_changed',
-    `co-partitioned topics have different counts: ${topics.map((t) => `${t.name} ${t.partitions.length}`).join(', ')}`,
-  );
+  const found = topics.map(({ name, partitions }) => `${name} ${partitions.length}`).join(', ');
+  throw new EvenkeelError('partitions_changed', `co-partitioned topics have different counts: ${found}`);
 }
 
 type Right = { readonly principal: string; readonly type: number; readonly name: string; readonly operations: readonly number[] };
@@ -98,31 +102,52 @@ function tenantRights(tenant: TenantId): readonly Right[] {
 }
 
 export type Provisioned = { readonly topics: number; readonly acls: number; readonly principals: number };
-export type Provisioning = {
-  readonly kafka: Kafka;
-  readonly settings: KafkaSettings;
+type Target = { readonly kafka: Kafka; readonly settings: KafkaSettings };
+export type Provisioning = Target & {
   /** Passwords by principal. */
   readonly passwords: Readonly<Record<string, string>>;
   readonly tenants: readonly TenantId[];
+  /** For topics that are not there yet; those that are keep theirs. */
   readonly partitions?: number;
 };
 
-/** Creates what is missing. The audit topics and principals of `tenants` are included. */
-export async function provision({ kafka, settings, passwords, tenants, partitions = DEFAULT_PARTITIONS }: Provisioning): Promise<Provisioned> {
+/**
+ * Creates what is missing. The audit topics and principals of `tenants` are included.
+ * @throws EvenkeelError `partitions_changed` when the co-partitioned topics that exist have different counts
+ */
+export function provision({ passwords, tenants, partitions = DEFAULT_PARTITIONS, ...target }: Provisioning): Promise<Provisioned> {
+  return administrate(target, passwords, async (admin, there) => {
+    const existing = coPartitioned.filter((topic) => there.has(topic));
+    const count = existing.length > 0 ? await commonCount(admin, existing) : partitions;
+    const shared = (Object.keys(TOPICS) as Topic[]).map((topic) => ({
+      topic,
+      partitions: TOPICS[topic].partitions === 'co' ? count : 1,
+      settings: TOPICS[topic],
+    }));
+    return { topics: [...shared, ...tenants.map(audit)], rights: [...serviceRights(count), ...tenants.flatMap(tenantRights)] };
+  });
+}
+
+/** One tenant's own: its audit topic, its auditor principal with `password`, and their rights. */
+export function provisionTenant({ tenant, password, ...target }: Target & { readonly tenant: TenantId; readonly password: string }): Promise<Provisioned> {
+  return administrate(target, { [auditPrincipal(tenant)]: password }, async () => ({ topics: [audit(tenant)], rights: tenantRights(tenant) }));
+}
+
+const audit = (tenant: TenantId): Created => ({ topic: auditTopic(tenant), partitions: 1, settings: AUDIT_TOPIC });
+
+async function administrate(
+  { kafka, settings }: Target,
+  passwords: Readonly<Record<string, string>>,
+  plan: (admin: Admin, there: ReadonlySet<string>) => Promise<{ readonly topics: readonly Created[]; readonly rights: readonly Right[] }>,
+): Promise<Provisioned> {
   const admin = kafka.admin();
   await admin.connect();
   try {
-    const shared = (Object.keys(TOPICS) as Topic[]).map((topic) => ({
-      topic,
-      partitions: TOPICS[topic].partitions === 'co' ? partitions : 1,
-      settings: TOPICS[topic],
-    }));
-    const audit = tenants.map((tenant) => ({ topic: auditTopic(tenant), partitions: 1, settings: AUDIT_TOPIC }));
-    const topics = await createTopics(admin, [...shared, ...audit]);
-    const acl = [...serviceRights(partitions), ...tenants.flatMap(tenantRights)].flatMap(entries);
-    await admin.createAcls({ acl });
-    await setPasswords(settings, passwords);
-    return { topics, acls: acl.length, principals: Object.keys(passwords).length };
+    const there = new Set(await admin.listTopics());
+    const { topics, rights } = await plan(admin, there);
+    const acl = rights.flatMap(entries);
+    const [created] = await Promise.all([createTopics(admin, there, topics), admin.createAcls({ acl }), setPasswords(settings, passwords)]);
+    return { topics: created, acls: acl.length, principals: Object.keys(passwords).length };
   } finally {
     await admin.disconnect();
   }
@@ -130,11 +155,7 @@ export async function provision({ kafka, settings, passwords, tenants, partition
 
 /** kafkajs cannot administer SCRAM users. */
 async function setPasswords(settings: KafkaSettings, passwords: Readonly<Record<string, string>>): Promise<void> {
-  const [host, port] = (settings.brokers[0] ?? '').split(':');
-  const sasl =
-    settings.username === undefined ? {} : { sasl: { mechanism: 'SCRAM-SHA-512' as const, username: settings.username, password: settings.password ?? '' } };
-  const connection = new Connection('evenkeel-provision', { ...sasl, ...(settings.tls ? { tls: {} } : {}) });
-  await connection.connect(host ?? '127.0.0.1', Number(port));
+  const connection = await anyBroker(settings);
   try {
     const upserts = Object.entries(passwords).map(([name, password]) => {
       const salt = randomBytes(32);
@@ -145,4 +166,21 @@ async function setPasswords(settings: KafkaSettings, passwords: Readonly<Record<
   } finally {
     await connection.close();
   }
+}
+
+/** @throws EvenkeelError `unavailable` when none of the brokers takes a connection */
+async function anyBroker({ brokers, username, password, tls }: KafkaSettings): Promise<Connection> {
+  let last: unknown;
+  for (const broker of brokers) {
+    const { hostname, port } = new URL(`kafka://${broker}`);
+    const sasl = username === undefined ? {} : { sasl: { mechanism: 'SCRAM-SHA-512' as const, username, password: password ?? '' } };
+    const connection = new Connection('evenkeel-provision', { ...sasl, ...(tls ? { tls: {} } : {}) });
+    try {
+      await connection.connect(hostname.replace(/^\[|\]$/g, ''), Number(port || 9092));
+      return connection;
+    } catch (error) {
+      last = error;
+    }
+  }
+  throw new EvenkeelError('unavailable', `no broker of ${brokers.join(', ')} takes a connection`, { cause: last });
 }

@@ -125,7 +125,10 @@ const [TRANSACTIONAL, CONTROL, APPEND_TIME] = [0x10, 0x20, 0x08];
  * compaction are stepped over exactly. Without a whole batch the position stays.
  * @throws EvenkeelError `record_unreadable` for a codec or record format that is not spoken here
  */
-export function committedRecords({ bytes, aborted }: Pick<Fetched, 'bytes' | 'aborted'>, position: Offset): { readonly records: readonly Rec[]; readonly next: Offset } {
+export function committedRecords(
+  { bytes, aborted }: Pick<Fetched, 'bytes' | 'aborted'>,
+  position: Offset,
+): { readonly records: readonly Rec[]; readonly next: Offset } {
   const records: Rec[] = [];
   // The broker does not promise their order.
   const upcoming = [...aborted].sort((a, b) => a.first - b.first);

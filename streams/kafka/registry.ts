@@ -5,21 +5,32 @@ import { EvenkeelError } from '#schemas/errors.ts';
 import { SHAPES, type ShapeName } from '#schemas/records.ts';
 
 const CONTENT = { 'content-type': 'application/vnd.schemaregistry.v1+json' };
+const COMPATIBILITY = 'FULL_TRANSITIVE';
 const subjects = Object.keys(SHAPES) as ShapeName[];
 /** Requests to the registry side by side. */
 const SIDE_BY_SIDE = 8;
 
 async function call<T>(url: string, init?: RequestInit): Promise<T | undefined> {
   let response: Response;
+  const { origin, href, authorization } = address(url);
   try {
-    response = await fetch(url, { ...init, signal: AbortSignal.timeout(10_000) });
+    response = await fetch(href, { ...init, headers: { ...init?.headers, ...authorization }, signal: AbortSignal.timeout(10_000) });
   } catch (cause) {
-    throw new EvenkeelError('unavailable', `the schema registry does not answer at ${new URL(url).origin}`, { cause });
+    throw new EvenkeelError('unavailable', `the schema registry does not answer at ${origin}`, { cause });
   }
   if (response.status === 404) return undefined;
   const body = (await response.json().catch(() => ({}))) as T & { message?: string };
   if (response.ok) return body;
   throw new EvenkeelError(response.status === 409 ? 'conflict' : 'unavailable', `the schema registry says ${response.status}: ${body.message ?? ''}`);
+}
+
+/** fetch takes no address with credentials in it; a hosted registry is given as one. */
+function address(text: string): { readonly origin: string; readonly href: string; readonly authorization: Readonly<Record<string, string>> } {
+  const url = new URL(text);
+  const { username, password, origin } = url;
+  [url.username, url.password] = ['', ''];
+  const basic = Buffer.from(`${decodeURIComponent(username)}:${decodeURIComponent(password)}`).toString('base64');
+  return { origin, href: url.href, authorization: username ? { authorization: `Basic ${basic}` } : {} };
 }
 
 async function each<T, R>(items: readonly T[], run: (item: T) => Promise<R>): Promise<readonly R[]> {
@@ -28,20 +39,45 @@ async function each<T, R>(items: readonly T[], run: (item: T) => Promise<R>): Pr
   return results;
 }
 
-/** Registers every shape. @throws EvenkeelError `conflict` when a shape is incompatible with a published version */
-export async function registerSchemas(url: string): Promise<void> {
-  await call(`${url}/config`, { method: 'PUT', headers: CONTENT, body: JSON.stringify({ compatibility: 'FULL_TRANSITIVE' }) });
-  await each(subjects, (name) => registerSchema(url, name, SHAPES[name].avro));
+/** Registers every shape. @throws EvenkeelError `conflict` when a shape is incompatible with a published version: it names the fields */
+export function registerSchemas(url: string): Promise<readonly Registered[]> {
+  return each(subjects, (name) => registerSchema(url, name, SHAPES[name].avro));
 }
 
-export async function registerSchema(url: string, subject: string, schema: AvroSchema): Promise<void> {
+/** By subject, for a registry may serve others too, and its general level is theirs. */
+async function requireFullTransitive(url: string, subject: string): Promise<void> {
+  const found = await call<{ compatibilityLevel?: string }>(`${url}/config/${subject}`);
+  if (found?.compatibilityLevel === COMPATIBILITY) return;
+  await call(`${url}/config/${subject}`, { method: 'PUT', headers: CONTENT, body: JSON.stringify({ compatibility: COMPATIBILITY }) });
+}
+
+export async function registerSchema<N extends string>(
+  url: string,
+  subject: N,
+  schema: AvroSchema,
+): Promise<{ readonly id: number; readonly name: N; readonly schema: AvroSchema }> {
+  await requireFullTransitive(url, subject);
   const body = JSON.stringify({ schema: JSON.stringify(schema), schemaType: 'AVRO' });
   try {
-    await call(`${url}/subjects/${subject}/versions`, { method: 'POST', headers: CONTENT, body });
+    const made = await call<{ id: number }>(`${url}/subjects/${subject}/versions`, { method: 'POST', headers: CONTENT, body });
+    if (!made) throw new EvenkeelError('unavailable', `the schema registry has no place for ${subject}`);
+    return { id: made.id, name: subject, schema };
   } catch (error) {
     if (!(error instanceof EvenkeelError) || error.code !== 'conflict') throw error;
-    throw new EvenkeelError('conflict', `${subject} is incompatible with a published version: a field added or removed needs a default (${error.message})`);
+    const fields = fieldsNamed(error.message, schema);
+    const which = fields.length > 0 ? ` in ${fields.join(', ')}` : '';
+    throw new EvenkeelError(
+      'conflict',
+      `${subject} is incompatible with a published version${which}: a type may not change, and a field added or removed needs a default (${error.message})`,
+    );
   }
+}
+
+/** Registries point at fields by their place: `/fields/2/type`. */
+function fieldsNamed(message: string, schema: AvroSchema): readonly string[] {
+  const fields = typeof schema === 'object' && 'fields' in schema ? schema.fields : [];
+  const places = [...message.matchAll(/\/fields\/(\d+)/g)].map((match) => Number(match[1]));
+  return [...new Set(places.flatMap((at) => fields[at]?.name ?? []))];
 }
 
 /** Every version of every subject, for createCodec. */
