@@ -67,7 +67,7 @@ function ending({ text, citations }: Drafted): Ending {
 function quoted(ask: AgentAsk, passages: readonly Passage[]): Ending {
   const top = rank(passages, ask.message).slice(0, MOST_QUOTED);
   if (top.length === 0) return UNANSWERED;
-  const text = top.map(({ passage, place }) => `${passage.heading}: ${quote(passage.text)} [${place + 1}]`).join('\n\n');
+  const text = top.map(({ passage, place }) => `${passage.heading} [${place + 1}]\n${quote(passage.text)}`).join('\n\n');
   return ending(cited(text, passages));
 }
 
@@ -79,8 +79,8 @@ function quote(text: string): string {
 }
 
 function closed(text: string): string {
-  const fences = text.match(/^\s*(?:```|~~~)/gm) ?? [];
-  return fences.length % 2 === 0 && !/(?:```|~~~)$/.test(text) ? text : `${text}${fences.length % 2 === 0 ? '' : '\n```'}\n`;
+  const fences = text.match(/^[ \t]*(?:```|~~~)/gm) ?? [];
+  return fences.length % 2 === 0 ? text : `${text}\n${fences.at(-1)?.trim()}`;
 }
 
 const CODE_OR_CITATION = /(```[\s\S]*?(?:```|$)|`[^`\n]*`)|\s?\[(\d+)\]/g;

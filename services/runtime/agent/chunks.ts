@@ -105,7 +105,7 @@ function bounded({ lines, fenced }: Block): readonly string[] {
     }
     part = part === '' ? line : `${part}\n${line}`;
   }
-  parts.push(part);
+  if (part !== '') parts.push(part);
   return fenced ? parts.map((code) => `${open}\n${code}\n${close}`) : parts;
 }
 
@@ -113,7 +113,15 @@ function isClosed(lines: readonly string[]): boolean {
   return lines.length > 1 && FENCE.exec(lines.at(-1) ?? '')?.[2]?.trim() === '';
 }
 
+/** Between words where there are any. */
 function slices(line: string, most: number): readonly string[] {
-  if (line.length <= most) return [line];
-  return Array.from({ length: Math.ceil(line.length / most) }, (_, at) => line.slice(at * most, (at + 1) * most));
+  const parts: string[] = [];
+  let rest = line;
+  while (rest.length > most) {
+    const space = rest.lastIndexOf(' ', most);
+    const at = space > most / 2 ? space : most;
+    parts.push(rest.slice(0, at));
+    rest = rest.slice(at).trimStart();
+  }
+  return rest === '' && parts.length > 0 ? parts : [...parts, rest];
 }

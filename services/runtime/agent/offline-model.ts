@@ -7,6 +7,7 @@ import { type Read, readPrompt, UNKNOWN } from './prompt.ts';
 import { isGeneric, terms } from './words.ts';
 
 type Weights = ReadonlyMap<string, number>;
+type Sentence = { readonly at: number; readonly sentence: string; readonly score: number };
 type Ranked<P> = { readonly passage: P; readonly place: number; readonly score: number };
 
 const CHARACTERS_A_TOKEN = 4;
@@ -20,6 +21,8 @@ const GENERIC_WEIGHT = 0.3;
 /** What a heading that names the question adds, and what each place in retrieval's order takes. */
 const HEADING = 0.6;
 const PLACE = 0.05;
+/** A section opens with what it is about. */
+const OPENING = 0.1;
 const MOST_SENTENCES = 3;
 const LEAST_SENTENCE = 20;
 const MOST_CODE = 900;
@@ -35,12 +38,11 @@ export function offlineModel(delayMs: number): LanguageModelV4 {
     async doGenerate(options) {
       if (delayMs > 0) await delay(delayMs, options.abortSignal);
       const prompt = promptText(options);
-      const answer = extract(prompt);
-      const text = within(answer, (options.maxOutputTokens ?? 1_000) * CHARACTERS_A_TOKEN);
+      const text = extract(prompt, (options.maxOutputTokens ?? 1_000) * CHARACTERS_A_TOKEN);
       const [input, output] = [estimateTokens(prompt), estimateTokens(text)];
       return {
         content: [{ type: 'text', text }],
-        finishReason: { unified: text.length < answer.length ? 'length' : 'stop', raw: undefined },
+        finishReason: { unified: 'stop', raw: undefined },
         usage: {
           inputTokens: { total: input, noCache: input, cacheRead: undefined, cacheWrite: undefined },
           outputTokens: { total: output, text: output, reasoning: undefined },
@@ -68,24 +70,28 @@ function promptText({ prompt }: LanguageModelV4CallOptions): string {
   return prompt.flatMap((message) => (message.role === 'user' ? message.content.map((part) => (part.type === 'text' ? part.text : '')) : [])).join('\n');
 }
 
-/** Cut before the code, rather than within its fence. */
-function within(answer: string, most: number): string {
-  if (answer.length <= most) return answer;
-  const code = answer.indexOf('\n\n```');
-  return answer.slice(0, code >= 0 && code <= most ? code : most);
-}
-
-/** Pure: the answer to a prompt. */
-export function extract(prompt: string): string {
+/** Pure: the answer to a prompt, in at most so many characters. */
+export function extract(prompt: string, most = Number.POSITIVE_INFINITY): string {
   const { passages, question } = readPrompt(prompt);
-  const asked = new Set(terms(question));
-  const weights = rarity(asked, passages);
+  const weights = rarity(new Set(terms(question)), passages);
   for (const { passage } of rank(passages, question)) {
     const code = codeOf(passage, weights);
-    const words = sentencesOf(passage, weights).join(' ') || (code ? `${passage.heading}:` : '');
-    if (words !== '') return `${words} [${passage.id}]${code ? `\n\n${code}` : ''}`;
+    const sentences = sentencesOf(passage, weights);
+    if (sentences.length > 0) return within(sentences, code, `[${passage.id}]`, most);
+    if (code) return within([{ sentence: `${passage.heading}:`, score: 1, at: 0 }], code, `[${passage.id}]`, most);
   }
   return UNKNOWN;
+}
+
+/** Whole sentences, best first, then the code, as far as there is room; what is said keeps its citation. */
+function within(sentences: readonly Sentence[], code: string | undefined, citation: string, most: number): string {
+  const [best] = sentences;
+  let kept: readonly Sentence[] = [];
+  const said = (chosen: readonly Sentence[]) => [...chosen.toSorted((a, b) => a.at - b.at).map(({ sentence }) => sentence), citation].join(' ');
+  for (const sentence of sentences) if (said([...kept, sentence]).length <= most) kept = [...kept, sentence];
+  if (kept.length === 0) return `${best?.sentence.slice(0, Math.max(most - citation.length - 3, 0))} … ${citation}`.slice(-most);
+  const text = said(kept);
+  return code && text.length + code.length + 2 <= most ? `${text}\n\n${code}` : text;
 }
 
 /** The passages that may hold the answer, best first; none when they are about something else. */
@@ -142,19 +148,16 @@ function share(held: readonly string[], weights: Weights): number {
   return all === 0 ? 0 : sum / all;
 }
 
-/** The best sentences, in the passage's own order. */
-function sentencesOf({ text }: Read, weights: Weights): readonly string[] {
+/** The best sentences, best first. */
+function sentencesOf({ text }: Read, weights: Weights): readonly Sentence[] {
   const prose = text.replace(/(```+|~~~+)[\s\S]*?(\1|$)/g, '\n\n');
   const sentences = prose
     .split(/\n{2,}|(?<=[.!?:])\s+(?=[A-Z`*[_])|\n(?=\s*(?:[-*+|>]|\d+\.) )/)
     .map(tidy)
     .filter(isSentence)
-    .map((sentence, at) => ({ at, sentence, score: share(terms(sentence), weights) + (at === 0 ? 0.1 : 0) }));
-  const top = [...sentences].sort((a, b) => b.score - a.score || a.at - b.at).slice(0, MOST_SENTENCES);
-  return top
-    .filter(({ score }, place) => place === 0 || score > 0)
-    .sort((a, b) => a.at - b.at)
-    .map(({ sentence }) => sentence);
+    .map((sentence, at) => ({ at, sentence, score: share(terms(sentence), weights) + (at === 0 ? OPENING : 0) }));
+  const top = sentences.sort((a, b) => b.score - a.score || a.at - b.at).slice(0, MOST_SENTENCES);
+  return top.filter(({ score }, place) => place === 0 || score > 0);
 }
 
 /** Not a table's row, not markup, and not the line that announces a list which is not quoted. */

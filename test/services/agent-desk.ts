@@ -1,0 +1,75 @@
+/** A support desk for the agent's tests: documents on a log in memory, and a journal that remembers its steps. */
+import { readdirSync, readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { DEMO_TENANTS } from '#infra/demo/tenants.ts';
+import { createCodec, localSchemas } from '#schemas/codec.ts';
+import type { ConversationId, MicroUsd, PersonId, RequestId, TenantId } from '#schemas/ids.ts';
+import type { RecordOf } from '#schemas/records.ts';
+import { createAgent } from '#services/runtime/agent/agent.ts';
+import { Knowledge } from '#services/runtime/agent/retrieval.ts';
+import type { StepAsk, StepCall } from '#services/runtime/journal.ts';
+import type { AgentAsk } from '#services/runtime/turns.ts';
+import { MemoryBroker, memoryLog } from '#streams/memory/partition-log.ts';
+
+const codec = createCodec(localSchemas());
+type Document = Partial<Omit<RecordOf<'knowledge_document'>, 'tenant'>> & { readonly tenant: string; readonly documentId: string; readonly content: string };
+
+export function desk() {
+  const broker = new MemoryBroker(() => 0);
+  const log = memoryLog({ broker, topics: { history: 'tenant.events', words: 'support.steps' }, owned: () => true });
+  const warnings: string[] = [];
+  const knowledge = new Knowledge({
+    log,
+    codec,
+    fail(error) {
+      throw error;
+    },
+    warn: (message) => warnings.push(message),
+  });
+  const raw = (key: string, value: Uint8Array | null) => broker.append({ topic: 'support.knowledge', key, value }, 0);
+  const put = (document: Document) => {
+    const value = { title: document.documentId, version: '1', audience: 'everyone' as const, owner: null, ...document, tenant: document.tenant as TenantId };
+    raw(`${document.tenant}/${document.documentId}`, codec.encode('knowledge_document', value));
+  };
+  const search = (tenant: string, question: string, { person = 'p_ada', agent = false } = {}) =>
+    knowledge.search(tenant as TenantId, { person: person as PersonId, agent }, question, 8);
+  return { broker, knowledge, put, raw, search, warnings, agent: createAgent({ config: { modelDelayMs: 0 }, knowledge }) };
+}
+
+/** Remembers each step's result as the log would, in JSON. */
+export function journal() {
+  const steps = new Map<string, string>();
+  const asked: StepAsk[] = [];
+  const costs: number[] = [];
+  return {
+    steps,
+    asked,
+    costs,
+    async step<T>(name: string, ask: StepAsk, call: StepCall<T>): Promise<T> {
+      const known = steps.get(name);
+      if (known !== undefined) return JSON.parse(known) as T;
+      asked.push(ask);
+      const { value, cost } = await call({ cap: ask.worstCase }, new AbortController().signal);
+      costs.push(cost);
+      steps.set(name, JSON.stringify(value));
+      return value;
+    },
+  };
+}
+
+export function askOf(tenant: string, message: string, more: Partial<AgentAsk> = {}): AgentAsk {
+  const ids = { request: 'r_1' as RequestId, conversation: 'c_1' as ConversationId, person: 'p_ada' as PersonId };
+  return { tenant: tenant as TenantId, ...ids, role: 'end_user', message, degraded: null, held: 20_000 as MicroUsd, ...more };
+}
+
+/** The documentation of the demo's tenants, as the demo loads it. */
+export function putDemo(put: (document: Document) => void): void {
+  for (const { tenant, docs } of DEMO_TENANTS) {
+    const folder = fileURLToPath(new URL(`../../node_modules/${docs}`, import.meta.url));
+    for (const file of (readdirSync(folder, { recursive: true }) as string[]).filter((name) => name.endsWith('.md')).sort()) {
+      const content = readFileSync(join(folder, file), 'utf8');
+      put({ tenant, documentId: file, title: /^#\s+(.+)$/m.exec(content)?.[1] ?? file, content });
+    }
+  }
+}
