@@ -53,7 +53,7 @@ async function start({ config, log, metrics, fail }: Context): Promise<Started> 
     onBatch(partition, batch, events) {
       for (const { event, offset, after } of events) {
         const happened = { event, offset, at: batch.time };
-        view.take(happened, after.account);
+        view.take(happened, after);
         measured.happened(happened);
         lifecycle.publish(happened);
         if (event.type === 'request_forgotten') results.forget(partition, event.tenant, event.request);

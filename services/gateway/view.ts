@@ -4,6 +4,7 @@
  */
 import { type Event, WINDOWS } from '#schemas/events.ts';
 import type { Instant, RequestId, TenantId } from '#schemas/ids.ts';
+import type { Rows } from '#streams/support/evolve.ts';
 import { balance, hardLimit, keyOf, windowKeys } from '#streams/support/ledger.ts';
 import type { Account, Mark } from '#streams/support/state.ts';
 import type { Happened } from './lifecycle.ts';
@@ -50,6 +51,7 @@ export type Recent = {
 
 const LATENCIES = 1_000;
 const RECENT = 50;
+const RECENT_AT_DOOR = 10;
 const STAGES = 64;
 const MINUTES = 60;
 const MINUTE = 60_000;
@@ -81,11 +83,14 @@ class Desk {
   request(id: RequestId): Recent {
     const found = this.recent.get(id) ?? { request_id: id, stages: [], outcome: null, reason: null, degraded: null, cost_micro_usd: 0 };
     this.recent.set(id, found);
-    for (const old of this.recent.keys()) {
-      if (this.recent.size <= RECENT) break;
-      this.recent.delete(old);
-    }
+    if (this.recent.size > RECENT) this.#letGo();
     return found;
+  }
+  /** A flood at the door must not push out what runs and what has ended. */
+  #letGo(): void {
+    const atDoor = [...this.recent].filter(([, { stages }]) => stages.length <= 1 || stages.at(-1)?.stage === 'refused');
+    const oldest = atDoor.length > RECENT_AT_DOOR ? atDoor[0]?.[0] : this.recent.keys().next().value;
+    if (oldest) this.recent.delete(oldest);
   }
 }
 
@@ -98,7 +103,7 @@ export class View {
     this.#clock = clock;
   }
 
-  take(happened: Happened, account: Account): void {
+  take(happened: Happened, { account, mark }: Pick<Rows, 'account' | 'mark'>): void {
     const { event, offset, at } = happened;
     const desk = this.#desk(event.tenant);
     desk.account = account;
@@ -106,7 +111,7 @@ export class View {
     desk.touched = at;
     this.#logged = Math.max(this.#logged, at);
     if (event.type === 'cost_recorded' || event.type === 'outside_cost_recorded') desk.spent(at, event.amount);
-    remember(desk, happened);
+    remember(desk, happened, mark);
   }
 
   /** What rows still tell of a tenant after a restart. Costs stand at their request's end. A tenant with news since is left as it is. */
@@ -246,16 +251,21 @@ export function stagesOfMark(mark: Mark | undefined): readonly Stage[] {
   ];
 }
 
-function remember(desk: Desk, happened: Happened): void {
+function remember(desk: Desk, happened: Happened, mark: Mark | undefined): void {
   const { event } = happened;
   const stage = stageOf(happened);
   if (!stage || !('request' in event)) return;
   if (event.type === 'request_finished') desk.took(event.queuedMs + event.ranMs);
-  // One that has left the list does not come back with half of its life.
   const begins = event.type === 'request_queued' || event.type === 'request_refused';
-  if (!begins && !desk.recent.has(event.request)) return;
+  const turns = event.type === 'hold_placed' || event.type === 'request_finished';
+  const known = desk.recent.get(event.request);
+  // One that has left the list comes back when it runs or ends, with what its mark tells; not with half of its life.
+  if (!known && !begins && !turns) return;
+  if (turns) desk.recent.delete(event.request);
+  if (known && turns) desk.recent.set(event.request, known);
   const found = desk.request(event.request);
-  if (found.stages.length < STAGES) found.stages.push(stage);
+  if (!known && turns) found.stages.push(...stagesOfMark(mark));
+  else if (found.stages.length < STAGES) found.stages.push(stage);
   if (event.type === 'request_refused') [found.outcome, found.reason] = ['refused', event.code];
   if (event.type === 'hold_placed') found.degraded = event.degraded?.mode ?? null;
   if (event.type !== 'request_finished') return;

@@ -13,11 +13,16 @@ beforeAll(async () => {
   known = await issuer();
   auth = new Authenticator([known, { ...known, issuer: 'https://narrow.test', tenants: ['acme'], roles: ['end_user'] }], () => now);
 });
-const refused = (authorization: string | undefined, of: Authenticator = auth) => expect(of.authenticate(authorization)).rejects.toMatchObject({ code: expect.stringMatching(/^credential_/) });
+const refused = (authorization: string | undefined, of: Authenticator = auth) =>
+  expect(of.authenticate(authorization)).rejects.toMatchObject({ code: expect.stringMatching(/^credential_/) });
 
 describe('a token', () => {
   test('tells tenant, role and person', async () => {
-    expect(await auth.authenticate(`Bearer ${await token({ tenant: 'acme', person: 'ann' })}`)).toMatchObject({ tenant: 'acme', role: 'end_user', person: 'ann' });
+    expect(await auth.authenticate(`Bearer ${await token({ tenant: 'acme', person: 'ann' })}`)).toMatchObject({
+      tenant: 'acme',
+      role: 'end_user',
+      person: 'ann',
+    });
   });
 
   test('is refused without a signature, under another algorithm, another key or another issuer', async () => {

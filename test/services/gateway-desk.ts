@@ -135,7 +135,7 @@ async function openGateway({ log, send, vault, verdictMs, stores }: Shared) {
     partitionOf: ({ tenant }) => partitionOf(tenant, PARTITIONS),
     onBatch(partition, batch, events) {
       for (const { event, offset, after } of events) {
-        view.take({ event, offset, at: batch.time }, after.account);
+        view.take({ event, offset, at: batch.time }, after);
         lifecycle.publish({ event, offset, at: batch.time });
         if (event.type === 'request_forgotten') results.forget(partition, event.tenant, event.request);
       }
