@@ -32,7 +32,7 @@ export type DemoDesk = {
 export const DEMO: readonly DemoDesk[] = [
   { tenant: 'fastify', requests: 640, budget: 5, runMs: 310, cost: 3_900, handed: 2, late: 0.3, waiting: 2, running: 5, inFlight: 16 },
   { tenant: 'harbor-bank', requests: 380, budget: 12, runMs: 820, cost: 11_400, handed: 4, late: 0.2, waiting: 0, running: 6, inFlight: 24 },
-  { tenant: 'lumen-energy', requests: 410, budget: 2.35, runMs: 540, cost: 8_100, handed: 5, late: 1, waiting: 9, running: 8, inFlight: 8, refused: 31 },
+  { tenant: 'lumen-energy', requests: 410, budget: 2.4, runMs: 540, cost: 8_100, handed: 5, late: 1, waiting: 9, running: 8, inFlight: 8, refused: 31 },
   { tenant: 'northwind-air', requests: 260, budget: 8, runMs: 460, cost: 6_900, handed: 3, late: 0.5, waiting: 1, running: 3, inFlight: 12 },
   { tenant: 'pino', requests: 190, budget: 2, runMs: 280, cost: 2_700, handed: 1, late: 0, waiting: 0, running: 1, inFlight: 8 },
   {
@@ -77,7 +77,7 @@ export class Storyteller {
     for (let at = 0; at < (desk.refused ?? 0); at++) this.refuse(tenant, now - HOUR * this.#random());
     const times = Array.from({ length: desk.requests }, () => now - 3_000 - HOUR * this.#random() ** 1.15);
     // Traffic comes in waves.
-    const waves = times.filter((at) => this.#random() < 0.55 + 0.45 * Math.sin(at / 260_000 + desk.requests));
+    const waves = times.filter((at) => this.#random() < 0.55 + 0.45 * Math.sin((now - at) / 260_000 + desk.requests));
     for (const at of waves.sort((a, b) => a - b)) this.life(desk, at);
     const rest = policy.budgetDay - (this.account(tenant).account.balances.find(({ window }) => window === 'day')?.settled ?? 0);
     if (desk.spent) this.event({ type: 'outside_cost_recorded', tenant, command: 'o', by: 'op', ...windowKeys(now), amount: rest as MicroUsd }, now - 1.6e6);

@@ -5,7 +5,7 @@ import { DEMO } from './demo.ts';
 import { openBrowser, openStage } from './page.ts';
 
 const SIZES = {
-  dashboard: { width: 1_480, height: 930, scheme: 'light', open: 'lumen-energy' },
+  dashboard: { width: 1_480, height: 800, scheme: 'light', open: 'lumen-energy' },
   'dashboard-dark': { width: 1_480, height: 930, scheme: 'dark', open: 'lumen-energy' },
   'dashboard-wide': { width: 1_480, height: 930, scheme: 'light', open: undefined },
   'dashboard-phone': { width: 400, height: 860, scheme: 'light', open: undefined },

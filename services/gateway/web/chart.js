@@ -53,7 +53,7 @@ export function sparkline(host, burn, at) {
 }
 
 export function burnChart(host, burn, at) {
-  const axis = { stroke: () => colour('--muted'), font: '11px system-ui, sans-serif', ticks: { show: false } };
+  const axis = { stroke: () => colour('--muted'), font: '11px Inter, system-ui, sans-serif', ticks: { show: false } };
   const grid = { stroke: () => colour('--line'), width: 1 };
   const time = (_, splits) => splits.map((each) => new Date(each * 1_000).toLocaleTimeString('en-GB', { hour: '2-digit', minute: '2-digit' }));
   const dollars = (_, splits) => splits.map((each) => (each === 0 ? '' : mark(each / 1_000_000)));
