@@ -1,7 +1,5 @@
 /** A support desk for the agent's tests: documents on a log in memory, and a journal that remembers its steps. */
-import { readdirSync, readFileSync } from 'node:fs';
-import { join } from 'node:path';
-import { fileURLToPath } from 'node:url';
+import { documentsOf } from '#infra/demo/documents.ts';
 import { DEMO_TENANTS } from '#infra/demo/tenants.ts';
 import { createCodec, localSchemas } from '#schemas/codec.ts';
 import type { ConversationId, MicroUsd, PersonId, RequestId, TenantId } from '#schemas/ids.ts';
@@ -65,11 +63,6 @@ export function askOf(tenant: string, message: string, more: Partial<AgentAsk> =
 
 /** The documentation of the demo's tenants, as the demo loads it. */
 export function putDemo(put: (document: Document) => void): void {
-  for (const { tenant, docs } of DEMO_TENANTS) {
-    const folder = fileURLToPath(new URL(`../../node_modules/${docs}`, import.meta.url));
-    for (const file of (readdirSync(folder, { recursive: true }) as string[]).filter((name) => name.endsWith('.md')).sort()) {
-      const content = readFileSync(join(folder, file), 'utf8');
-      put({ tenant, documentId: file, title: /^#\s+(.+)$/m.exec(content)?.[1] ?? file, content });
-    }
-  }
+  for (const demo of DEMO_TENANTS)
+    for (const { id, title, content } of documentsOf(demo).documents) put({ tenant: demo.tenant, documentId: id, title, content });
 }
