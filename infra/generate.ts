@@ -1,5 +1,6 @@
 /** Writes what follows from the tables: the `.avsc` files for foreign producers, and the tables in README.md and ARCHITECTURE.md. */
-import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { basename, dirname } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { ERRORS } from '#schemas/errors.ts';
 import { POLICY } from '#schemas/policy.ts';
@@ -13,8 +14,26 @@ const ROOT = fileURLToPath(new URL('..', import.meta.url));
 const row = (...cells: readonly (string | number)[]): string => `| ${cells.join(' | ')} |`;
 const table = (head: readonly string[], rows: readonly string[]): string => [row(...head), row(...head.map(() => '---')), ...rows].join('\n');
 
+/** The first sentence at a file's head. */
+function purpose(path: string): string {
+  const head = /^(?:#!.*\n)?(?:\/\*\*([\s\S]*?)\*\/|((?:\/\/.*\n)+))/.exec(readFileSync(`${ROOT}/${path}`, 'utf8'));
+  const text = (head?.[1] ?? head?.[2] ?? '').replace(/^\s*(\*|\/\/) ?/gm, '').replace(/\s+/g, ' ').trim();
+  return /^.*?[.:](?= |$)/.exec(text)?.[0].replace(/[.:]$/, '') ?? text;
+}
+
+function fileMap(): string {
+  const folders = ['schemas', 'streams', 'services', 'infra'];
+  const paths = folders
+    .flatMap((folder) => (readdirSync(`${ROOT}/${folder}`, { recursive: true }) as string[]).map((path) => `${folder}/${path}`))
+    .filter((path) => /\.(ts|mjs|js)$/.test(path) && !path.endsWith('.d.ts'))
+    .sort();
+  const byFolder = Map.groupBy(paths, dirname);
+  return [...byFolder].map(([folder, of]) => [`**${folder}/**`, '', ...of.map((path) => `- \`${basename(path)}\` ${purpose(path)}`)].join('\n')).join('\n\n');
+}
+
 const TABLES: Readonly<Record<string, () => string>> = {
   settings: settingsTable,
+  files: fileMap,
   topics: () =>
     table(
       ['Topic', 'Holds', 'Cleanup', 'Written by', 'Read by'],
@@ -39,9 +58,9 @@ const TABLES: Readonly<Record<string, () => string>> = {
 
 /** Replaces what stands between `<!-- table:NAME -->` and `<!-- /table -->`. */
 export function withTables(markdown: string): string {
-  return markdown.replace(/(<!-- table:(\w+) -->\n)[\s\S]*?(\n<!-- \/table -->)/g, (all, open: string, name: string, close: string) => {
+  return markdown.replace(/(<!-- table:(\w+) -->)[\s\S]*?(<!-- \/table -->)/g, (all, open: string, name: string, close: string) => {
     const make = TABLES[name];
-    return make ? `${open}${make()}${close}` : all;
+    return make ? `${open}\n\n${make()}\n\n${close}` : all;
   });
 }
 

@@ -7,7 +7,8 @@ import { EvenkeelError } from '#schemas/errors.ts';
 import type { ConversationId, MicroUsd, PersonId, RequestId, TenantId } from '#schemas/ids.ts';
 import type { SupportTask } from '#services/runtime/journal.ts';
 import { turns } from '#services/runtime/turns.ts';
-import type { Clock } from '#streams/engine/ports.ts';
+import type { Output } from '#streams/engine/machine.ts';
+import type { Clock, Offsets } from '#streams/engine/ports.ts';
 import { openTask } from '#streams/engine/task.ts';
 import { MemoryBroker, memoryLog } from '#streams/memory/partition-log.ts';
 import { memoryStores } from '#streams/memory/store.ts';
@@ -73,7 +74,44 @@ export type Faults = {
 };
 
 /** Mutants of the parts under test: each must be caught. */
-export type Mutation = 'none' | 'no_owner_check' | 'store_not_written' | 'effect_before_commit' | 'double_offer';
+export type Mutation = 'none' | 'no_owner_check' | 'no_fence' | 'result_counts_twice' | 'hold_without_limit';
+
+/** A broker that takes commits of any epoch. */
+class Unfenced extends MemoryBroker {
+  #epoch = 0;
+  override fence(partition: number): number {
+    this.#epoch = super.fence(partition);
+    return this.#epoch;
+  }
+  override commit(partition: number, _epoch: number, ...rest: [readonly Output[], Offsets]): number {
+    return super.commit(partition, this.#epoch, ...rest);
+  }
+}
+
+/** The domain with one rule taken out. */
+function mutant(mutation: Mutation): typeof machine {
+  if (mutation === 'result_counts_twice')
+    return {
+      ...machine,
+      decide(rows, input, now) {
+        const events = machine.decide(rows, input, now);
+        const turn = rows.item?.turn;
+        if (input.kind !== 'step_finish' || events.length > 0 || !turn || turn.request !== input.mark) return events;
+        const { tenant, item: conversation, mark: request, step, attempt, cost: amount, inputTokens, outputTokens, model } = input;
+        return [
+          { type: 'cost_recorded', tenant, conversation, request, day: turn.day, month: turn.month, step, attempt, amount, inputTokens, outputTokens, model, presumed: false },
+        ];
+      },
+    };
+  if (mutation === 'hold_without_limit')
+    return {
+      ...machine,
+      ready: (account, item, now) => machine.ready({ ...account, balances: [] }, item, now),
+      decide: (rows, input, now) =>
+        machine.decide(input.kind === 'dispatch' ? { ...rows, account: { ...rows.account, balances: [] } } : rows, input, now),
+    };
+  return machine;
+}
 
 export class World {
   readonly time = new VirtualTime();
@@ -81,7 +119,7 @@ export class World {
   readonly faults: Faults;
   /** 20 000 days and 23:59:50: midnight falls into every run. */
   readonly #epoch = 20_000 * 86_400_000 + 86_390_000;
-  readonly broker = new MemoryBroker(() => Math.floor(this.#epoch + this.time.now));
+  readonly broker: MemoryBroker;
   readonly processes: Process[] = [];
   owner: Process | undefined;
   healed = false;
@@ -94,6 +132,8 @@ export class World {
     this.random = random(seed);
     this.faults = faults;
     this.mutation = mutation;
+    const now = () => Math.floor(this.#epoch + this.time.now);
+    this.broker = mutation === 'no_fence' ? new Unfenced(now) : new MemoryBroker(now);
   }
 
   chance(p: number): boolean {
@@ -106,6 +146,7 @@ export class World {
   /** Gives the partition to a new or restarted process; the old one may not notice for a while. */
   async rebalance(kill: boolean): Promise<void> {
     const old = this.owner;
+    if (old) old.lostAt = this.time.now;
     if (old && kill) old.die();
     const reuse = old && kill && this.random() < 0.5 ? old.stores : undefined;
     const next = new Process(this, this.processes.length, reuse);
@@ -121,6 +162,8 @@ export class Process {
   readonly id: number;
   readonly stores: ReturnType<typeof memoryStores>;
   alive = true;
+  /** When the group gave the partition to another. */
+  lostAt: number | undefined;
   task: SupportTask | undefined;
   #fed = 0;
 
@@ -144,7 +187,7 @@ export class Process {
     const { world } = this;
     try {
       this.task = await openTask({
-        machine,
+        machine: mutant(world.mutation),
         partition: 0,
         partitions: 1,
         topics: { history: HISTORY, words: 'support.steps' },
@@ -193,6 +236,9 @@ export class Process {
   /** Delays, loses a request or its reply, or kills the process here: its promise never resolves. */
   async #pass(operation: string): Promise<void> {
     const { world } = this;
+    // Between the owner's check and the opening the partition may be lost: a moment is no fault.
+    if (operation === 'open' && this.lostAt !== undefined && world.time.now - this.lostAt > 200)
+      world.problems.push(`invariant 6: process ${this.id} opens a partition that it lost ${Math.round(world.time.now - this.lostAt)} ms ago`);
     await world.time.sleep(operation === 'owned' ? 50 : world.random() * 20);
     if (!this.alive) await new Promise(() => undefined);
     if (operation === 'commit' || operation === 'committed') {
