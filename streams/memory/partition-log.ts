@@ -57,7 +57,7 @@ export class MemoryBroker {
 
   /** All or nothing; each partition that was written gets a marker, which takes an offset. */
   commit(partition: number, epoch: number, records: readonly Output[], inputs: Offsets): Instant {
-    if (this.#epochs.get(partition) !== epoch) throw new EvenkeelError('fenced', `epoch ${epoch} of partition ${partition} is over`);
+    if (!this.current(partition, epoch)) throw new EvenkeelError('fenced', `epoch ${epoch} of partition ${partition} is over`);
     const written = new Set<Partition>();
     for (const record of records) {
       this.append(record, record.partition ?? partition);
@@ -69,6 +69,19 @@ export class MemoryBroker {
     return this.#now();
   }
 
+  /** A transaction that was begun and aborted: it leaves no record, and the gap in the offsets that its records and markers leave. */
+  abandon(partition: number, records: readonly Output[]): void {
+    const written = new Set(records.map((record) => this.partition(record.topic, record.partition ?? partition)));
+    for (const record of records) this.partition(record.topic, record.partition ?? partition).end++;
+    for (const target of written) target.end++;
+    this.#wake();
+  }
+
+  /** Whether the producer of that epoch has not been fenced. */
+  current(partition: number, epoch: number): boolean {
+    return this.#epochs.get(partition) === epoch;
+  }
+
   /** The group's committed offset. */
   committed(topic: string, partition: number): Offset | undefined {
     return this.#offsets.get(`${topic}/${partition}`);
@@ -77,8 +90,13 @@ export class MemoryBroker {
   changed(signal: AbortSignal): Promise<void> {
     return new Promise((resolve) => {
       if (signal.aborted) return resolve();
-      this.#waiters.push(resolve);
-      signal.addEventListener('abort', () => resolve(), { once: true });
+      // A follower waits thousands of times on one signal: no wait may leave its listener behind.
+      const done = () => {
+        signal.removeEventListener('abort', done);
+        resolve();
+      };
+      this.#waiters.push(done);
+      signal.addEventListener('abort', done, { once: true });
     });
   }
 
@@ -151,6 +169,15 @@ function memoryPartition(
   ends: ReadonlyMap<string, Offset>,
 ): PartitionLog {
   let dead = false;
+  /** A request that is lost on its way has begun a transaction, which the next owner's opening aborts. */
+  const begin = async (records: readonly Output[]): Promise<void> => {
+    try {
+      await network.pass('commit');
+    } catch (error) {
+      if (broker.current(partition, epoch)) broker.abandon(partition, records);
+      throw error;
+    }
+  };
   return {
     async *read(topic, from) {
       const end = ends.get(topic) ?? 0;
@@ -164,7 +191,7 @@ function memoryPartition(
     async commit(records, inputs): Promise<Committed> {
       if (dead) throw new EvenkeelError('commit_failed', 'this producer has failed before');
       dead = true;
-      await network.pass('commit');
+      await begin(records);
       const time = broker.commit(partition, epoch, records, inputs);
       const [history, words] = [broker.partition(topics.history, partition).end, broker.partition(topics.words, partition).end];
       await network.pass('committed');

@@ -1,5 +1,6 @@
 import { inject } from 'vitest';
 import { createKafka } from '#streams/kafka/client.ts';
+import { explicitPartition, toMessage } from '#streams/kafka/messages.ts';
 import { kafkaLog } from '#streams/kafka/partition-log.ts';
 import { Reader } from '#streams/kafka/reader.ts';
 import { logContract } from './log.contract.ts';
@@ -8,7 +9,7 @@ const { brokers, admin } = inject('kafka');
 const client = (name: string) => createKafka({ brokers, ...admin, clientId: name });
 const topics = { history: 'contract.history', words: 'contract.words' };
 const INPUT = 'contract.input';
-const PARTITIONS = 16;
+const PARTITIONS = 32;
 let next = 0;
 
 logContract(async () => {
@@ -31,6 +32,14 @@ logContract(async () => {
     partition: next++,
     ...topics,
     input: INPUT,
+    async abandon(records) {
+      const producer = kafka.producer({ transactionalId: `contract-abandon-${next}`, idempotent: true, createPartitioner: explicitPartition });
+      await producer.connect();
+      const transaction = await producer.transaction();
+      for (const record of records) await transaction.send({ topic: record.topic, messages: [toMessage(record, 0)] });
+      await transaction.abort();
+      await producer.disconnect();
+    },
     async groupOffset(topic, partition) {
       const [found] = await administrator.fetchOffsets({ groupId: 'contract', topics: [topic] });
       const offset = Number(found?.partitions.find((each) => each.partition === partition)?.offset ?? -1);

@@ -10,6 +10,8 @@ export type LogUnderTest = {
   readonly history: string;
   readonly words: string;
   readonly input: string;
+  /** Writes these in a transaction and aborts it. */
+  abandon(records: readonly Output[]): Promise<void>;
   groupOffset(topic: string, partition: number): Promise<number | undefined>;
   close(): Promise<void>;
 };
@@ -125,6 +127,98 @@ export function logContract(make: () => Promise<LogUnderTest>): void {
       })();
       await followed;
       expect(seen).toEqual(['1', '2', '3']);
+    });
+
+    test('what was aborted is never seen, and from every position exactly what follows is read', async () => {
+      const log = await open();
+      const first = await log.commit([record('a'), record('b')], {});
+      await under.abandon([record('never'), record('never, neither')]);
+      const second = await log.commit([record('c')], {});
+      await under.abandon([record('nor at the end')]);
+      const again = await open();
+      const all = await readAll(again, under.history);
+      expect(all.values).toEqual(['a', 'b', 'c']);
+      expect(second.history).toBeGreaterThan(first.history);
+      for (let from = 0; from <= all.next; from++) {
+        const expected = all.found.filter(({ offset }) => offset >= from).map(({ value }) => value);
+        expect((await readAll(again, under.history, from)).values, `from ${from}`).toEqual(expected);
+      }
+      await again.commit([record('d')], {});
+      expect((await readAll(await open(), under.history, all.next)).values).toEqual(['d']);
+    });
+
+    test('a log that holds nothing but an aborted transaction is read to its end', async () => {
+      await under.abandon([record('never')]);
+      const log = await open();
+      const { values, next } = await readAll(log, under.history);
+      expect(values).toEqual([]);
+      await log.commit([record('1')], {});
+      expect((await readAll(await open(), under.history, next)).values).toEqual(['1']);
+    });
+
+    test('a transaction of more than the broker takes in one batch is committed whole and in order', async () => {
+      const log = await open();
+      const values = (of: string) => Array.from({ length: 60 }, (_, at) => `${of}${at}`.padEnd(50_000, '.'));
+      const [events, words] = [values('e'), values('w')];
+      const small = await log.commit([...events.map((value) => record(value)), ...words.map((value) => record(value, under.words))], { [under.input]: 1 });
+      await log.commit([record('after'), record('words after', under.words)], {});
+      const again = await open();
+      expect((await readAll(again, under.history)).values).toEqual([...events, 'after']);
+      expect((await readAll(again, under.words)).values).toEqual([...words, 'words after']);
+      expect((await readAll(again, under.history, small.history)).values).toEqual(['after']);
+      expect((await readAll(again, under.words, small.words)).values).toEqual(['words after']);
+    });
+
+    test('without new words their position stays, after a re-opening too; time never goes back', async () => {
+      const log = await open();
+      const first = await log.commit([record('1'), record('w', under.words)], {});
+      const second = await log.commit([record('2')], {});
+      expect(second.words).toBe(first.words);
+      expect(second.time).toBeGreaterThanOrEqual(first.time);
+      await log.close();
+      const again = await open();
+      const { next } = await readAll(again, under.words, first.words);
+      const third = await again.commit([record('3')], {});
+      expect(third.words).toBe(next);
+      expect((await readAll(again, under.words, third.words)).values).toEqual([]);
+    });
+
+    test('headers and a value of null come back as they were', async () => {
+      const log = await open();
+      const headers = { trace: Buffer.from([0, 255, 7]), text: 'a' };
+      await log.commit([{ topic: under.history, partition: under.partition, key: 'acme/é', value: null, headers }], {});
+      for await (const { records } of (await open()).read(under.history, 0)) {
+        expect(records.map(({ key, value }) => ({ key, value }))).toEqual([{ key: 'acme/é', value: null }]);
+        expect(Buffer.from(records[0]?.headers.trace ?? [])).toEqual(Buffer.from([0, 255, 7]));
+        expect(Buffer.from(records[0]?.headers.text ?? []).toString()).toBe('a');
+      }
+    });
+
+    test('two followers of one partition each get everything, from where each begins', async () => {
+      const log = await open();
+      const { history } = await log.commit([record('1'), record('2')], {});
+      const stop = new AbortController();
+      const follow = async (from: number, until: string) => {
+        const seen: string[] = [];
+        for await (const { records } of under.log.follow(under.history, under.partition, from, stop.signal)) {
+          seen.push(...records.map(({ value }) => Buffer.from(value ?? []).toString()));
+          if (seen.includes(until)) return seen;
+        }
+        return seen;
+      };
+      const followers = [follow(0, '3'), follow(history, '3'), follow(0, '3')];
+      await log.commit([record('3')], {});
+      expect(await Promise.all(followers)).toEqual([['1', '2', '3'], ['3'], ['1', '2', '3']]);
+    });
+
+    test('a follower of a quiet log says that it stands at the end, and ends soon when told', async () => {
+      const stop = new AbortController();
+      const started = performance.now();
+      for await (const { records, next, end } of under.log.follow(under.history, under.partition, 0, stop.signal)) {
+        expect({ records, next, end }).toEqual({ records: [], next: 0, end: 0 });
+        setTimeout(() => stop.abort(), 100);
+      }
+      expect(performance.now() - started).toBeLessThan(3_000);
     });
   });
 }
