@@ -17,7 +17,10 @@ const table = (head: readonly string[], rows: readonly string[]): string => [row
 /** The first sentence at a file's head. */
 function purpose(path: string): string {
   const head = /^(?:#!.*\n)?(?:\/\*\*([\s\S]*?)\*\/|((?:\/\/.*\n)+))/.exec(readFileSync(`${ROOT}/${path}`, 'utf8'));
-  const text = (head?.[1] ?? head?.[2] ?? '').replace(/^\s*(\*|\/\/) ?/gm, '').replace(/\s+/g, ' ').trim();
+  const text = (head?.[1] ?? head?.[2] ?? '')
+    .replace(/^\s*(\*|\/\/) ?/gm, '')
+    .replace(/\s+/g, ' ')
+    .trim();
   return /^.*?[.:](?= |$)/.exec(text)?.[0].replace(/[.:]$/, '') ?? text;
 }
 

@@ -1,4 +1,5 @@
 /** The HTTP server: bounds, error documents, OpenAPI and the routes. Its parts are injected, so it runs without Kafka in tests. */
+import { readFileSync } from 'node:fs';
 import swagger from '@fastify/swagger';
 import swaggerUi from '@fastify/swagger-ui';
 import Fastify, { type FastifyBaseLogger, type FastifyInstance } from 'fastify';
@@ -38,7 +39,14 @@ export async function createServer(parts: GatewayParts, loggerInstance?: Fastify
       components: { securitySchemes: { bearer: { type: 'http', scheme: 'bearer', bearerFormat: 'JWT' } } },
     },
   });
-  await app.register(swaggerUi, { routePrefix: '/docs', staticCSP: true, uiConfig: { deepLinking: true } });
+  const icon = readFileSync(new URL('./web/icon.svg', import.meta.url));
+  await app.register(swaggerUi, {
+    routePrefix: '/docs',
+    staticCSP: true,
+    uiConfig: { deepLinking: true },
+    theme: { title: 'Evenkeel API' },
+    logo: { type: 'image/svg+xml', content: icon, href: '/', target: '_self' },
+  });
   requestRoutes(app as unknown as FastifyInstance, parts);
   adminRoutes(app as unknown as FastifyInstance, parts);
   documentRoutes(app as unknown as FastifyInstance, parts);

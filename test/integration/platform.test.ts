@@ -1,10 +1,10 @@
 import { generateKeyPairSync } from 'node:crypto';
 import { chromium } from 'playwright-core';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { KID_HEADER, PLATFORM_KID, SIGNATURE_HEADER, signPlatform, signProducer } from '#schemas/signature.ts';
 import { deriveKey } from '#schemas/digest.ts';
-import { partitionOf } from '#schemas/topics.ts';
 import type { TenantId } from '#schemas/ids.ts';
+import { KID_HEADER, PLATFORM_KID, SIGNATURE_HEADER, signPlatform, signProducer } from '#schemas/signature.ts';
+import { partitionOf } from '#schemas/topics.ts';
 import { Platform } from './platform.ts';
 
 const PARTITIONS = 8;
@@ -123,7 +123,10 @@ describe('bad input gets a clear answer and delays nobody', () => {
         sealed: null,
         ...fields,
       });
-    const signed = (value: Uint8Array, key: string = tenant) => ({ [KID_HEADER]: 'k1', [SIGNATURE_HEADER]: Buffer.from(signProducer(privateKey, 'support.requests', key, value)) });
+    const signed = (value: Uint8Array, key: string = tenant) => ({
+      [KID_HEADER]: 'k1',
+      [SIGNATURE_HEADER]: Buffer.from(signProducer(privateKey, 'support.requests', key, value)),
+    });
     const good = request();
     const foreign = request({ tenantId: 'fastify' });
     const header = Buffer.from(good.subarray(0, 5));
@@ -145,7 +148,12 @@ describe('bad input gets a clear answer and delays nobody', () => {
       ['body_invalid', tenant, ...withSignature(request({ role: 'root' }), signed)],
     ];
     // A forged tenant: fastify's name under undici's key, on fastify's partition.
-    const producer = platform.client('admin').producer({ createPartitioner: () => ({ message }) => message.partition ?? 0 });
+    const producer = platform.client('admin').producer({
+      createPartitioner:
+        () =>
+        ({ message }) =>
+          message.partition ?? 0,
+    });
     await producer.connect();
     const send = (partition: number, key: string | null, value: Uint8Array | null, headers: Record<string, Buffer | string>) =>
       producer.send({ topic: 'support.requests', messages: [{ partition, key, value: value && Buffer.from(value), headers }] });
@@ -156,7 +164,11 @@ describe('bad input gets a clear answer and delays nobody', () => {
     await send(own, tenant, good, signed(good));
     await producer.disconnect();
     const before = (await platform.call('GET', '/v1/tenants/undici', operator)).json.finished;
-    await platform.until('both signed records to be answered', 30_000, async () => (await platform.call('GET', '/v1/tenants/undici', operator)).json.finished >= before + 2);
+    await platform.until(
+      'both signed records to be answered',
+      30_000,
+      async () => (await platform.call('GET', '/v1/tenants/undici', operator)).json.finished >= before + 2,
+    );
     const letters = (await platform.topic('support.dead-letters', 1)).flatMap(({ name, value }) => (name === 'dead_letter' ? [value.code] : []));
     expect(letters.sort()).toEqual([...bad.map(([code]) => code), 'signature_invalid'].sort());
   });
@@ -193,7 +205,10 @@ describe('who may read what', () => {
     const ann = await platform.token({ tenant: 'pino', role: 'end_user', subject: 'ann' });
     const { json } = await platform.call('POST', '/v1/requests', ann, { message: 'How do I create a child logger?' });
     await platform.finished(ann, json.request_id);
-    for (const [tenant, subject] of [['pino', 'bob'], ['fastify', 'ann']] as const) {
+    for (const [tenant, subject] of [
+      ['pino', 'bob'],
+      ['fastify', 'ann'],
+    ] as const) {
       const other = await platform.token({ tenant, role: 'end_user', subject });
       expect((await platform.call('GET', `/v1/requests/${json.request_id}`, other)).status).toBe(404);
     }
@@ -214,16 +229,24 @@ describe('the live page', () => {
   test('moves within a second of a question, and its burn is the sum of the cost events', async () => {
     const browser = await chromium.launch({
       executablePath: process.env.CHROMIUM ?? '/usr/bin/chromium',
-      args: ['--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run', '--disable-background-networking', '--disable-component-update', '--disable-sync'],
+      args: [
+        '--no-sandbox',
+        '--disable-gpu',
+        '--disable-quic',
+        '--no-first-run',
+        '--disable-background-networking',
+        '--disable-component-update',
+        '--disable-sync',
+      ],
     });
     try {
       const page = await browser.newPage();
       const errors: string[] = [];
       page.on('pageerror', (error) => errors.push(error.message));
       await page.goto(platform.url);
-      await page.locator('textarea').fill(operator);
-      await page.locator('button[type=submit]').click();
-      const spent = page.locator('[data-tenant=fastify] .spent');
+      await page.locator('#token').fill(operator);
+      await page.keyboard.press('Enter');
+      const spent = page.locator('tr[data-tenant=fastify] [data-micro-usd]');
       await spent.waitFor();
       const shown = async () => Number(await spent.getAttribute('data-micro-usd'));
       const before = await shown();

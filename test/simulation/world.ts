@@ -99,7 +99,21 @@ function mutant(mutation: Mutation): typeof machine {
         if (input.kind !== 'step_finish' || events.length > 0 || !turn || turn.request !== input.mark) return events;
         const { tenant, item: conversation, mark: request, step, attempt, cost: amount, inputTokens, outputTokens, model } = input;
         return [
-          { type: 'cost_recorded', tenant, conversation, request, day: turn.day, month: turn.month, step, attempt, amount, inputTokens, outputTokens, model, presumed: false },
+          {
+            type: 'cost_recorded',
+            tenant,
+            conversation,
+            request,
+            day: turn.day,
+            month: turn.month,
+            step,
+            attempt,
+            amount,
+            inputTokens,
+            outputTokens,
+            model,
+            presumed: false,
+          },
         ];
       },
     };
@@ -107,8 +121,7 @@ function mutant(mutation: Mutation): typeof machine {
     return {
       ...machine,
       ready: (account, item, now) => machine.ready({ ...account, balances: [] }, item, now),
-      decide: (rows, input, now) =>
-        machine.decide(input.kind === 'dispatch' ? { ...rows, account: { ...rows.account, balances: [] } } : rows, input, now),
+      decide: (rows, input, now) => machine.decide(input.kind === 'dispatch' ? { ...rows, account: { ...rows.account, balances: [] } } : rows, input, now),
     };
   return machine;
 }

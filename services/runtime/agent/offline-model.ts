@@ -77,6 +77,8 @@ export function extract(prompt: string, most = Number.POSITIVE_INFINITY): string
   for (const { passage } of rank(passages, question)) {
     const code = codeOf(passage, weights);
     const sentences = sentencesOf(passage, weights);
+    // A passage may name the subject in a list, and the words that would be quoted be about another entry.
+    if (![...sentences.map(({ sentence }) => sentence), code ?? ''].some((said) => isTelling(said, weights))) continue;
     if (sentences.length > 0) return within(sentences, code, `[${passage.id}]`, most);
     if (code) return within([{ sentence: `${passage.heading}:`, score: 1, at: 0 }], code, `[${passage.id}]`, most);
   }
@@ -121,6 +123,10 @@ function isNamed(path: string, weights: Weights): boolean {
 function precision(heading: readonly string[], weights: Weights): number {
   const words = new Set(heading);
   return words.size === 0 ? 0 : Math.sqrt([...words].filter((word) => weights.has(word)).length / words.size);
+}
+
+function isTelling(text: string, weights: Weights): boolean {
+  return terms(text).some((term) => weights.has(term) && !isGeneric(term));
 }
 
 /** A word in passing is not a subject: one that says something stands in the heading, or more than once. */

@@ -1,0 +1,115 @@
+/** The runtimes' group on a real broker: co-partitioned, sticky, paused until told, left at once, never committing by itself. */
+import { mkdtempSync, readFileSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterEach, expect, test } from 'vitest';
+import { joinGroup, type Member } from '#streams/kafka/consumer.ts';
+import { createSender } from '#streams/kafka/producer.ts';
+import { client, newTopic, until } from './kafka-under-test.ts';
+
+const PARTITIONS = 8;
+const members: Member[] = [];
+afterEach(async () => {
+  await Promise.all(members.splice(0).map((member) => member.close()));
+});
+let groups = 0;
+const newGroup = () => `contract.group.${Date.now()}.${groups++}`;
+const file = () => join(mkdtempSync(join(tmpdir(), 'evenkeel-member-')), 'member-id');
+
+class Watcher {
+  held: readonly number[] = [];
+  joins = 0;
+  readonly lost: number[] = [];
+  readonly seen: { topic: string; partition: number; offset: number }[] = [];
+  assigned(partitions: readonly number[]): void {
+    this.held = partitions;
+    this.joins++;
+  }
+  revoked(partitions: readonly number[]): void {
+    this.lost.push(...partitions);
+  }
+  records(topic: string, partition: number, records: readonly { readonly offset: number }[]): void {
+    for (const { offset } of records) this.seen.push({ topic, partition, offset });
+  }
+}
+
+async function join2(group: string, topics: readonly string[], memberFile = file(), sessionTimeoutMs = 30_000) {
+  const watcher = new Watcher();
+  const member = await joinGroup({ kafka: client('member'), group, topics, memberFile, sessionTimeoutMs }, watcher);
+  members.push(member);
+  return { watcher, member };
+}
+
+test('two members share the partitions evenly, the same of each topic; one that leaves gives its own at once', async () => {
+  const topics = [await newTopic(PARTITIONS), await newTopic(PARTITIONS)];
+  const group = newGroup();
+  const a = await join2(group, topics);
+  await until(() => a.watcher.held.length === PARTITIONS);
+  const b = await join2(group, topics);
+  await until(() => b.watcher.held.length === PARTITIONS / 2 && a.watcher.held.length === PARTITIONS / 2);
+  const kept = a.watcher.held;
+  expect([...kept, ...b.watcher.held].sort()).toEqual([0, 1, 2, 3, 4, 5, 6, 7]);
+  expect([...a.watcher.lost].sort()).toEqual([...b.watcher.held].sort());
+  expect(await a.member.owned(kept[0] as number)).toBe(true);
+  expect(await a.member.owned(b.watcher.held[0] as number)).toBe(false);
+  const started = performance.now();
+  await members.pop()?.close();
+  await until(() => a.watcher.held.length === PARTITIONS);
+  expect(performance.now() - started).toBeLessThan(3_000);
+});
+
+test('partitions are paused until they are sought and resumed, and nothing is committed', async () => {
+  const topic = await newTopic(2);
+  const [group, out] = [newGroup(), createSender(client('sender'))];
+  await out.send(Array.from({ length: 10 }, (_, at) => ({ topic, partition: 0, key: 'k', value: Buffer.from(`${at}`) })));
+  const { watcher, member } = await join2(group, [topic]);
+  await until(() => watcher.held.length === 2);
+  await new Promise((resolve) => setTimeout(resolve, 600));
+  expect(watcher.seen).toEqual([]);
+  member.seek(topic, 0, 4);
+  member.resume(0);
+  await until(() => watcher.seen.length === 6);
+  expect(watcher.seen.map(({ offset }) => offset)).toEqual([4, 5, 6, 7, 8, 9]);
+  const admin = client('offsets').admin();
+  await admin.connect();
+  const [found] = await admin.fetchOffsets({ groupId: group, topics: [topic] });
+  expect(found?.partitions.map(({ offset }) => offset)).toEqual(['-1', '-1']);
+  await Promise.all([admin.disconnect(), out.close()]);
+});
+
+test('a position that retention has overtaken is not reset: the partition is opened anew', async () => {
+  const topic = await newTopic(1);
+  const [group, out] = [newGroup(), createSender(client('sender'))];
+  await out.send(Array.from({ length: 10 }, (_, at) => ({ topic, partition: 0, key: 'k', value: Buffer.from(`${at}`) })));
+  const admin = client('cut').admin();
+  await admin.connect();
+  await admin.deleteTopicRecords({ topic, partitions: [{ partition: 0, offset: '5' }] });
+  const { watcher, member } = await join2(group, [topic]);
+  await until(() => watcher.held.length === 1);
+  member.seek(topic, 0, 2);
+  member.resume(0);
+  await until(() => watcher.lost.length > 0 && watcher.joins === 2);
+  expect(watcher.seen).toEqual([]);
+  member.seek(topic, 0, 5);
+  member.resume(0);
+  await until(() => watcher.seen.length === 5);
+  const [found] = await admin.fetchOffsets({ groupId: group, topics: [topic] });
+  expect(found?.partitions[0]?.offset).toBe('-1');
+  await Promise.all([admin.disconnect(), out.close()]);
+});
+
+test('a restarted process leaves in its dead predecessor’s name, and has all partitions long before the session ends', async () => {
+  const topic = await newTopic(PARTITIONS);
+  const [group, memberFile] = [newGroup(), file()];
+  const dead = await join2(group, [topic], memberFile);
+  await until(() => dead.watcher.held.length === PARTITIONS);
+  const memberId = readFileSync(memberFile, 'utf8');
+  // As kill -9 leaves it: a member of the group whose process says nothing more. Its successor has the same file.
+  const other = file();
+  writeFileSync(other, memberId);
+  const started = performance.now();
+  const next = await join2(group, [topic], other);
+  await until(() => next.watcher.held.length >= PARTITIONS / 2, 5_000);
+  expect(performance.now() - started).toBeLessThan(4_000);
+  expect(readFileSync(other, 'utf8')).not.toBe(memberId);
+});

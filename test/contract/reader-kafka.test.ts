@@ -1,0 +1,112 @@
+/** Reading without a group, and the plain producer, on a real broker: nothing skipped, nobody held up, nothing burnt while idle. */
+import { afterEach, expect, test } from 'vitest';
+import { createSender } from '#streams/kafka/producer.ts';
+import { Reader } from '#streams/kafka/reader.ts';
+import { client, newTopic, until } from './kafka-under-test.ts';
+
+const stop: (() => Promise<void>)[] = [];
+afterEach(async () => {
+  for (const each of stop.splice(0)) await each();
+});
+function reader(warnings: string[] = []): Reader {
+  const made = new Reader(client('reader'), (message) => warnings.push(message));
+  stop.push(() => made.close());
+  return made;
+}
+function sender() {
+  const made = createSender(client('sender'));
+  stop.push(() => made.close());
+  return made;
+}
+const value = (at: number, size: number) => Buffer.from(`${at}`.padEnd(size, '.'));
+
+test('catching up on more partitions than an answer has room for skips no record', async () => {
+  const [partitions, each] = [24, 1_500];
+  const topic = await newTopic(partitions);
+  const records = Array.from({ length: partitions * each }, (_, at) => ({ topic, partition: at % partitions, key: 'k', value: value(at, 1_000) }));
+  const sent = await sender().send(records);
+  expect(sent.every(({ time }) => time > 0)).toBe(true);
+  const log = reader();
+  const offsets = await Promise.all(
+    Array.from({ length: partitions }, async (_, partition) => {
+      const found: number[] = [];
+      for await (const batch of log.follow(topic, partition, 0, new AbortController().signal)) {
+        found.push(...batch.records.map(({ offset }) => offset));
+        if (batch.next >= each) break;
+      }
+      return found;
+    }),
+  );
+  const expected = Array.from({ length: each }, (_, at) => at);
+  for (const found of offsets) expect(found).toEqual(expected);
+});
+
+test('a topic that is not there holds up nobody, and is read once it is made', async () => {
+  const [there, late] = [await newTopic(1), `contract.late.${Date.now()}`];
+  const [log, warnings] = [reader(), [] as string[]];
+  const follow = async (topic: string) => {
+    for await (const { records } of log.follow(topic, 0, 0, new AbortController().signal)) if (records.length > 0) return performance.now();
+    return 0;
+  };
+  const missing = follow(late);
+  const found = follow(there);
+  await sender().send([{ topic: there, partition: 0, key: 'k', value: value(1, 10) }]);
+  await found;
+  const admin = client('late').admin();
+  await admin.connect();
+  await admin.createTopics({ waitForLeaders: false, topics: [{ topic: late, numPartitions: 1, replicationFactor: -1 }] });
+  await until(async () => (await admin.listTopics()).includes(late));
+  await admin.disconnect();
+  await sender().send([{ topic: late, partition: 0, key: 'k', value: value(1, 10) }]);
+  await missing;
+  expect(warnings.filter((each) => each.includes(there))).toEqual([]);
+});
+
+test('a position before or behind the log begins at its start, and says so', async () => {
+  const topic = await newTopic(1);
+  await sender().send([1, 2, 3].map((at) => ({ topic, partition: 0, key: 'k', value: value(at, 10) })));
+  const admin = client('cut').admin();
+  await admin.connect();
+  await admin.deleteTopicRecords({ topic, partitions: [{ partition: 0, offset: '1' }] });
+  await admin.disconnect();
+  const warnings: string[] = [];
+  const log = reader(warnings);
+  expect(await log.start(topic, 0)).toBe(1);
+  for (const from of [0, 99]) {
+    for await (const { records, end } of log.follow(topic, 0, from, new AbortController().signal)) {
+      expect(records.map(({ offset }) => offset)).toEqual([1, 2]);
+      expect(end).toBe(3);
+      break;
+    }
+    for await (const { records } of log.read(topic, 0, from)) expect(records.map(({ offset }) => offset)).toEqual([1, 2]);
+  }
+  expect(warnings.join()).toMatch(/is read from 1: it holds 1 to 3, not 0.*not 99/);
+});
+
+test('what one caller sends keeps its order; a burst beyond one batch arrives; a record too large says so and harms no other', async () => {
+  const topic = await newTopic(2);
+  const out = sender();
+  const burst = Array.from({ length: 3_000 }, (_, at) => ({ topic, partition: 0, key: 'k', value: value(at, 1_000) }));
+  const huge = out.send([{ topic, partition: 1, key: 'k', value: value(0, 6_000_000) }]);
+  const small = out.send([{ topic, partition: 1, key: 'k', value: value(1, 10) }]);
+  const sent = await out.send(burst);
+  expect(sent.map(({ offset }) => offset)).toEqual(burst.map((_, at) => at));
+  await expect(huge).rejects.toMatchObject({ code: 'record_too_large' });
+  await expect(small).resolves.toHaveLength(1);
+});
+
+test('an idle reader and an idle producer cost next to nothing', async () => {
+  const topic = await newTopic(8);
+  const [log, out, ends] = [reader(), sender(), new AbortController()];
+  await out.send([{ topic, partition: 0, key: 'k', value: value(1, 10) }]);
+  const followed = Array.from({ length: 8 }, async (_, partition) => {
+    for await (const _batch of log.follow(topic, partition, 0, ends.signal));
+  });
+  await new Promise((resolve) => setTimeout(resolve, 1_000));
+  const [before, started] = [process.cpuUsage(), performance.now()];
+  await new Promise((resolve) => setTimeout(resolve, 2_000));
+  const { user, system } = process.cpuUsage(before);
+  ends.abort();
+  await Promise.all(followed);
+  expect((user + system) / 1_000 / (performance.now() - started)).toBeLessThan(0.03);
+});
