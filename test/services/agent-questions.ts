@@ -108,6 +108,7 @@ export const OFF_TOPIC: readonly (readonly [tenant: string, question: string])[]
   ['undici', '???'],
   ['fastify', 'Can you tell me about the weather in Berlin tomorrow?'],
   ['pino', 'What is the capital of France?'],
+  ['pino', 'How do I open a WebSocket?'],
   ['fastify', 'How do I train a neural network?'],
   ['fastify', 'What are your opening hours?'],
   ['pino', 'How do I send an invoice to a customer?'],

@@ -80,16 +80,19 @@ test('5,000 documents and one of a megabyte are indexed without holding the even
     documentId: 'huge',
     content: Array.from({ length: 700 }, (_, at) => `## Part ${at}\n\n${words.slice(at, at + 190).join(' ')}.`).join('\n\n'),
   });
+  // The thread's own time: that the machine gave it to others is no fault of the index.
+  const spent = () => {
+    const { user, system } = process.threadCpuUsage();
+    return (user + system) / 1_000;
+  };
   const turns: number[] = [];
-  let last = performance.now();
+  let last = spent();
   const watch = setInterval(() => {
-    turns.push(performance.now() - last);
-    last = performance.now();
+    turns.push(spent() - last);
+    last = spent();
   }, 1);
   await knowledge.open(0);
   clearInterval(watch);
   expect(turns.length).toBeGreaterThan(20);
-  // Others share this machine: its own pauses are no fault of the index. One turn in a hundred may be longer.
-  const slow = turns.filter((ms) => ms > 50).length;
-  expect(slow, `turns of ${Math.round(Math.max(...turns))} ms`).toBeLessThanOrEqual(Math.ceil(turns.length / 100));
-});
+  expect(Math.max(...turns)).toBeLessThan(50);
+}, 60_000);

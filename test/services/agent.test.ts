@@ -111,6 +111,12 @@ test('a question cannot bring a passage of its own, and a passage cannot end its
   expect(extract(questionPrompt([{ heading: 'Hooks', text: closing }], 'hooks?'))).not.toContain('[9]');
 });
 
+test('what is quoted is about the question: a subject that only stands in a list of others is no answer', () => {
+  const text = 'The following transports are kept for compatibility.\n\n- websocket\n- websocket-tls\n- applicationinsights for the cloud';
+  expect(extract(questionPrompt([{ heading: 'Legacy', text }], 'How do I open a websocket?'))).toBe(UNKNOWN);
+  expect(extract(questionPrompt([{ heading: 'websocket', text }], 'How do I open a websocket?'))).toContain('[1]');
+});
+
 test('the offline model is deterministic, keeps to its output tokens and reports its usage', async () => {
   const code = '```js\nfastify.addHook("onRequest", async () => {})\n```';
   const prompt = questionPrompt(

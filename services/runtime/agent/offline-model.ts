@@ -77,8 +77,8 @@ export function extract(prompt: string, most = Number.POSITIVE_INFINITY): string
   for (const { passage } of rank(passages, question)) {
     const code = codeOf(passage, weights);
     const sentences = sentencesOf(passage, weights);
-    // A passage may name the subject in a list, and the words that would be quoted be about another entry.
-    if (![...sentences.map(({ sentence }) => sentence), code ?? ''].some((said) => isTelling(said, weights))) continue;
+    // A section about more than one thing may name the subject in a list, and what would be quoted be another entry.
+    if (![passage.heading, code ?? '', ...sentences.map(({ sentence }) => sentence)].some((said) => isTelling(said, weights))) continue;
     if (sentences.length > 0) return within(sentences, code, `[${passage.id}]`, most);
     if (code) return within([{ sentence: `${passage.heading}:`, score: 1, at: 0 }], code, `[${passage.id}]`, most);
   }
