@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { afterEach, expect, test } from 'vitest';
 import { joinGroup, type Member } from '#streams/kafka/consumer.ts';
 import { createSender } from '#streams/kafka/producer.ts';
-import { client, newTopic, until } from './kafka-under-test.ts';
+import { client, cutHead, newTopic, until } from './kafka-under-test.ts';
 
 const PARTITIONS = 8;
 const members: Member[] = [];
@@ -33,7 +33,7 @@ class Watcher {
   }
 }
 
-async function join2(group: string, topics: readonly string[], memberFile = file(), sessionTimeoutMs = 30_000) {
+async function joined(group: string, topics: readonly string[], memberFile = file(), sessionTimeoutMs = 30_000) {
   const watcher = new Watcher();
   const member = await joinGroup({ kafka: client('member'), group, topics, memberFile, sessionTimeoutMs }, watcher);
   members.push(member);
@@ -43,9 +43,9 @@ async function join2(group: string, topics: readonly string[], memberFile = file
 test('two members share the partitions evenly, the same of each topic; one that leaves gives its own at once', async () => {
   const topics = [await newTopic(PARTITIONS), await newTopic(PARTITIONS)];
   const group = newGroup();
-  const a = await join2(group, topics);
+  const a = await joined(group, topics);
   await until(() => a.watcher.held.length === PARTITIONS);
-  const b = await join2(group, topics);
+  const b = await joined(group, topics);
   await until(() => b.watcher.held.length === PARTITIONS / 2 && a.watcher.held.length === PARTITIONS / 2);
   const kept = a.watcher.held;
   expect([...kept, ...b.watcher.held].sort()).toEqual([0, 1, 2, 3, 4, 5, 6, 7]);
@@ -62,7 +62,7 @@ test('partitions are paused until they are sought and resumed, and nothing is co
   const topic = await newTopic(2);
   const [group, out] = [newGroup(), createSender(client('sender'))];
   await out.send(Array.from({ length: 10 }, (_, at) => ({ topic, partition: 0, key: 'k', value: Buffer.from(`${at}`) })));
-  const { watcher, member } = await join2(group, [topic]);
+  const { watcher, member } = await joined(group, [topic]);
   await until(() => watcher.held.length === 2);
   await new Promise((resolve) => setTimeout(resolve, 600));
   expect(watcher.seen).toEqual([]);
@@ -81,10 +81,10 @@ test('a position that retention has overtaken is not reset: the partition is ope
   const topic = await newTopic(1);
   const [group, out] = [newGroup(), createSender(client('sender'))];
   await out.send(Array.from({ length: 10 }, (_, at) => ({ topic, partition: 0, key: 'k', value: Buffer.from(`${at}`) })));
-  const admin = client('cut').admin();
+  await cutHead(topic, 5);
+  const admin = client('offsets').admin();
   await admin.connect();
-  await admin.deleteTopicRecords({ topic, partitions: [{ partition: 0, offset: '5' }] });
-  const { watcher, member } = await join2(group, [topic]);
+  const { watcher, member } = await joined(group, [topic]);
   await until(() => watcher.held.length === 1);
   member.seek(topic, 0, 2);
   member.resume(0);
@@ -101,14 +101,14 @@ test('a position that retention has overtaken is not reset: the partition is ope
 test('a restarted process leaves in its dead predecessor’s name, and has all partitions long before the session ends', async () => {
   const topic = await newTopic(PARTITIONS);
   const [group, memberFile] = [newGroup(), file()];
-  const dead = await join2(group, [topic], memberFile);
+  const dead = await joined(group, [topic], memberFile);
   await until(() => dead.watcher.held.length === PARTITIONS);
   const memberId = readFileSync(memberFile, 'utf8');
   // As kill -9 leaves it: a member of the group whose process says nothing more. Its successor has the same file.
   const other = file();
   writeFileSync(other, memberId);
   const started = performance.now();
-  const next = await join2(group, [topic], other);
+  const next = await joined(group, [topic], other);
   await until(() => next.watcher.held.length >= PARTITIONS / 2, 5_000);
   expect(performance.now() - started).toBeLessThan(4_000);
   expect(readFileSync(other, 'utf8')).not.toBe(memberId);

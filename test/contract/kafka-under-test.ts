@@ -26,3 +26,13 @@ export async function until(done: () => boolean | Promise<boolean>, ms = 15_000)
     await new Promise((resolve) => setTimeout(resolve, 20));
   }
 }
+
+/** As retention does: partition 0 begins at `offset`. */
+export async function cutHead(topic: string, offset: number): Promise<void> {
+  const administrator = client('cut').admin();
+  await administrator.connect();
+  // deleteTopicRecords asks metadata that only another call loads.
+  await administrator.fetchTopicOffsets(topic);
+  await administrator.deleteTopicRecords({ topic, partitions: [{ partition: 0, offset: String(offset) }] });
+  await administrator.disconnect();
+}
