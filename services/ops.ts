@@ -92,7 +92,7 @@ async function answer(request: IncomingMessage, response: ServerResponse, metric
 /**
  * From a thread of its own: a blocked event loop cannot watch itself. It counts missed beats instead of comparing clocks, so that a process
  * that was suspended as a whole is not taken for wedged. The exit is asked for through the inspector, which interrupts running JavaScript;
- * what blocks in native code cannot be asked, and is killed.
+ * what blocks in native code, or has a debugger's port open, does not go that way, and is killed.
  */
 function watchEventLoop(wedgedAfterMs: number): void {
   const beatMs = Math.min(1_000, wedgedAfterMs / 10);
