@@ -50,6 +50,8 @@ export type Recent = {
 };
 
 const LATENCIES = 1_000;
+/** Tenants of which more than the account is kept: those that were active last, at most about 50 KB each. */
+const DETAILED = 1_000;
 const RECENT = 50;
 const RECENT_AT_DOOR = 10;
 const STAGES = 64;
@@ -80,6 +82,13 @@ class Desk {
     this.burn.set(minute, (this.burn.get(minute) ?? 0) + amount);
     for (const old of this.burn.keys()) if (old < minute - MINUTES) this.burn.delete(old);
   }
+  /** All that is not the account. */
+  clear(): void {
+    this.#latencies.length = 0;
+    this.#p95 = undefined;
+    this.burn.clear();
+    this.recent.clear();
+  }
   request(id: RequestId): Recent {
     const found = this.recent.get(id) ?? { request_id: id, stages: [], outcome: null, reason: null, degraded: null, cost_micro_usd: 0 };
     this.recent.set(id, found);
@@ -96,11 +105,15 @@ class Desk {
 
 export class View {
   readonly #desks = new Map<TenantId, Desk>();
+  /** The desks that hold more than an account, the longest quiet first. */
+  readonly #detailed = new Set<Desk>();
   readonly #clock: () => Instant;
+  readonly #most: number;
   #logged: Instant = 0;
 
-  constructor(clock: () => Instant = Date.now) {
+  constructor(clock: () => Instant = Date.now, most = DETAILED) {
     this.#clock = clock;
+    this.#most = most;
   }
 
   take(happened: Happened, { account, mark }: Pick<Rows, 'account' | 'mark'>): void {
@@ -109,6 +122,7 @@ export class View {
     desk.account = account;
     desk.offset = offset;
     desk.touched = at;
+    this.#detail(desk);
     this.#logged = Math.max(this.#logged, at);
     if (event.type === 'cost_recorded' || event.type === 'outside_cost_recorded') desk.spent(at, event.amount);
     remember(desk, happened, mark);
@@ -119,6 +133,7 @@ export class View {
     const desk = this.#desk(account.tenant);
     if (desk.account) return;
     desk.account = account;
+    this.#detail(desk);
     const requests = marks.filter((mark) => mark.kind === 'request').sort((a, b) => lastOf(a) - lastOf(b));
     for (const mark of requests) {
       desk.touched = lastOf(mark);
@@ -169,6 +184,16 @@ export class View {
   /** A quiet night must not keep yesterday's burn on the page: here, and only here, the process's own clock is asked too. */
   get now(): Instant {
     return Math.max(this.#logged, this.#clock());
+  }
+
+  #detail(desk: Desk): void {
+    this.#detailed.delete(desk);
+    this.#detailed.add(desk);
+    if (this.#detailed.size <= this.#most) return;
+    const [quietest] = this.#detailed;
+    if (!quietest) return;
+    this.#detailed.delete(quietest);
+    quietest.clear();
   }
 
   #desk(tenant: TenantId): Desk {
