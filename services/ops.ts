@@ -12,7 +12,7 @@ import { type Config, loadConfig, SECRET_SETTINGS } from './config.ts';
 /** Exit codes of every service. usage: a setting is missing or wrong; fatal, wedged: start it again. */
 export const EXIT = { ok: 0, usage: 2, fatal: 70, wedged: 75 } as const;
 /** The event loop must turn at least this often. */
-export const WEDGED_AFTER_MS = 30_000;
+const WEDGED_AFTER_MS = 30_000;
 const SECRETS = [...SECRET_SETTINGS, 'password', 'authorization', 'token'];
 const CLOSE_WITHIN_MS = 10_000;
 
