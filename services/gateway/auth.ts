@@ -8,7 +8,7 @@ import { sha256 } from '#schemas/digest.ts';
 import { EvenkeelError } from '#schemas/errors.ts';
 import { isTenantId, type TenantId } from '#schemas/ids.ts';
 
-export const ROLES = ['end_user', 'tenant_admin', 'auditor', 'operator'] as const;
+const ROLES = ['end_user', 'tenant_admin', 'auditor', 'operator'] as const;
 export type Role = (typeof ROLES)[number];
 export type Caller = { readonly tenant: TenantId | undefined; readonly role: Role; readonly person: string; readonly expiresAt: number };
 export type Issuer = {
@@ -18,7 +18,7 @@ export type Issuer = {
   readonly roles: readonly Role[];
 };
 
-export const AUDIENCE = 'evenkeel';
+const AUDIENCE = 'evenkeel';
 const ALGORITHMS = ['EdDSA', 'ES256', 'RS256'];
 const KEPT_MS = 60_000;
 const KEPT_CLAIMS = 10_000;

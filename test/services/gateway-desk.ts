@@ -33,7 +33,7 @@ import { support } from '#streams/support/support.ts';
 // The memory broker listens to its followers' signals anew with each wait.
 setMaxListeners(0);
 
-export const PARTITIONS = 2;
+const PARTITIONS = 2;
 const TOPICS = { history: 'tenant.events', words: 'support.steps' };
 const codec = createCodec(localSchemas());
 const machine = support(codec);
@@ -59,7 +59,7 @@ export async function token({ tenant, role = 'end_user', person = 'ann', audienc
 export const bearer = async (claims: Claims) => ({ authorization: `Bearer ${await token(claims)}` });
 
 /** Answers from one step of the given cost. */
-export const answering =
+const answering =
   (ms = 5, cost = 420): Agent =>
   async (ask, journal) => {
     const step = { worstCase: 5_000 as MicroUsd, kind: 'read' } as const;
