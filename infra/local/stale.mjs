@@ -1,6 +1,8 @@
 // A parent that was killed leaves children behind: the next start finds them by their pid and their command line, and ends them.
 import { spawnSync } from 'node:child_process';
-import { readFileSync } from 'node:fs';
+import { mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { Failure } from './failure.mjs';
 import { readRun } from './home.mjs';
 
 /** @param {number} pid */
@@ -18,21 +20,64 @@ export function commandOf(pid) {
   try {
     return readFileSync(`/proc/${pid}/cmdline`, 'utf8').replaceAll('\0', ' ');
   } catch {
-    return spawnSync('ps', ['-o', 'command=', '-p', String(pid)], { encoding: 'utf8' }).stdout ?? '';
+    return spawnSync('ps', ['-ww', '-o', 'command=', '-p', String(pid)], { encoding: 'utf8' }).stdout ?? '';
   }
 }
 
-/** A pid may have been given to a stranger since. @param {string} name @param {string} command */
-export function isOurs(name, command) {
-  if (name === 'kafka') return command.includes('kafka.Kafka');
-  if (name === 'registry') return command.includes('quarkus-run.jar');
+/** A pid may have been given to a stranger since, or to another checkout's child. @param {string} name @param {string} command @param {string} home */
+export function isOurs(name, command, home) {
+  if (!command.includes(home)) return false;
+  if (name === 'kafka') return command.includes('kafka.Kafka') || command.includes('compose');
+  if (name === 'registry') return command.includes('quarkus-run.jar') || command.includes('compose');
   return command.includes(`services/${name.replace(/-\d+$/, '')}/main.ts`);
 }
 
-/** @param {string} home @returns {Promise<number>} how many were ended */
+/** @param {string} home @returns {Promise<string[]>} the names of those that were ended */
 export async function endStale(home) {
-  const left = readRun(home).processes.filter(({ name, pid }) => alive(pid) && isOurs(name, commandOf(pid)));
+  const left = readRun(home).processes.filter(({ name, pid }) => pid > 0 && alive(pid) && isOurs(name, commandOf(pid), home));
   for (const { pid } of left) process.kill(pid, 'SIGKILL');
-  while (left.some(({ pid }) => alive(pid))) await new Promise((resolve) => setTimeout(resolve, 50));
-  return left.length;
+  // One whose new parent has not reaped it yet is still there for a signal, and has no command line any more.
+  while (left.some(({ pid }) => alive(pid) && commandOf(pid) !== '')) await new Promise((resolve) => setTimeout(resolve, 50));
+  return left.map(({ name }) => name);
+}
+
+/** When a process began, as text: with its pid it is known for good. @param {number} pid */
+function birthOf(pid) {
+  try {
+    const stat = readFileSync(`/proc/${pid}/stat`, 'utf8');
+    // The name in brackets may hold spaces; the start time is the 22nd field, the 20th after the name.
+    return stat.slice(stat.lastIndexOf(')') + 2).split(' ')[19] ?? '';
+  } catch {
+    return (spawnSync('ps', ['-o', 'lstart=', '-p', String(pid)], { encoding: 'utf8' }).stdout ?? '').trim();
+  }
+}
+
+/** @param {string} home @returns {number | undefined} the process that runs this home now */
+export function parentOf(home) {
+  try {
+    const { pid, birth } = JSON.parse(readFileSync(join(home, 'start.lock'), 'utf8'));
+    return alive(pid) && birthOf(pid) === birth ? pid : undefined;
+  } catch {
+    return undefined;
+  }
+}
+
+/** One parent for one home. @param {string} home @returns {() => void} gives it back @throws {Failure} when it runs already */
+export function takeHome(home) {
+  const file = join(home, 'start.lock');
+  const mine = JSON.stringify({ pid: process.pid, birth: birthOf(process.pid) });
+  mkdirSync(home, { recursive: true });
+  for (let tries = 0; tries < 3; tries++) {
+    try {
+      writeFileSync(file, mine, { flag: 'wx' });
+      return () => rmSync(file, { force: true });
+    } catch (error) {
+      if (/** @type {NodeJS.ErrnoException} */ (error).code !== 'EEXIST') throw error;
+    }
+    const parent = parentOf(home);
+    if (parent !== undefined)
+      throw new Failure(`It runs already (process ${parent}). npm run status shows it; to stop it, press Ctrl-C where it was started, or: kill ${parent}`);
+    rmSync(file, { force: true });
+  }
+  throw new Failure(`Another start takes ${home} at this moment. npm run status shows what runs.`);
 }

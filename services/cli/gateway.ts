@@ -1,3 +1,4 @@
+/** The gateway as the command line calls it: JSON and event streams, errors as what happened and what to do. */
 import { CommandError } from './command.ts';
 import { type ServerEvent, serverEvents } from './sse.ts';
 

@@ -1,3 +1,4 @@
+/** Where a command writes: answers on standard output, everything else on standard error. */
 import type { Terminal } from './command.ts';
 
 const CLEAR_LINE = '\r\x1b[2K';

@@ -1,3 +1,4 @@
+/** A tenant's history, a line an event. */
 import pc from 'picocolors';
 import type { Event } from '#schemas/events.ts';
 import { parseRequestId, type RequestId, type TenantId } from '#schemas/ids.ts';

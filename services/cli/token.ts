@@ -1,3 +1,4 @@
+/** `npm run token`: a local credential, alone on standard output. */
 import { type Command, choiceOption, EXIT, noPositionals, parseOptions, tenantOption } from './command.ts';
 import { mint, ROLES } from './local.ts';
 

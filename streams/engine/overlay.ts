@@ -98,10 +98,7 @@ export class Overlay<A, R, K, I extends Row, E, X extends Work> {
     for (const table of ['account', 'item', 'mark'] as const) {
       const cache = this.#cache[table];
       for (const [key, cell] of this.#cells[table]) cache.set(key, cell.after);
-      for (const key of cache.keys()) {
-        if (cache.size <= CACHED_ROWS) break;
-        cache.delete(key);
-      }
+      trim(cache);
       this.#cells[table].clear();
     }
     this.#queues.committed();
@@ -122,6 +119,7 @@ export class Overlay<A, R, K, I extends Row, E, X extends Work> {
     const bytes = this.#view.get(table, key);
     const value = bytes === undefined ? undefined : this.#machine.rows[table].decode(bytes);
     cache.set(key, value);
+    trim(cache);
     return value;
   }
 
@@ -205,6 +203,14 @@ export class Overlay<A, R, K, I extends Row, E, X extends Work> {
       if (this.#itemKeys(item).words?.includes(words.mark))
         writes.push({ table: 'words', key: wordsKey(words.tenant, words.mark, words.step), value: words.bytes });
     }
+  }
+}
+
+/** The oldest go first. */
+function trim(cache: Map<string, unknown>): void {
+  for (const key of cache.keys()) {
+    if (cache.size <= CACHED_ROWS) return;
+    cache.delete(key);
   }
 }
 

@@ -7,13 +7,14 @@ import { EvenkeelError } from '#schemas/errors.ts';
 import type { Batch } from '#schemas/events.ts';
 import type { Instant, Offset, TenantId } from '#schemas/ids.ts';
 import { BrokerTime } from './broker-time.ts';
-import { FairQueue, type Head } from './fair-queue.ts';
+import type { FairQueue } from './fair-queue.ts';
 import { emptyMeta } from './fold.ts';
 import { type Consumed, type Entry, Inbox } from './inbox.ts';
-import { dueTime, itemKey, rangeEnd, tenantOf, wordsKey } from './keys.ts';
-import { type Blocked, isBlocked, type Machine, type Output, type Row, type State, type Work } from './machine.ts';
+import { dueTime, itemKey, rangeEnd, wordsKey } from './keys.ts';
+import type { Blocked, Machine, Output, Row, State, Work } from './machine.ts';
 import { Overlay } from './overlay.ts';
 import type { Clock, Effects, Log, Meta, Offsets, PartitionLog, Store, Stores } from './ports.ts';
+import { rebuild } from './rebuild.ts';
 import { discard, type Recovery, recover, type Topics } from './recover.ts';
 import { Round } from './round.ts';
 import { Running, type Wanted } from './running.ts';
@@ -334,41 +335,12 @@ class PartitionTask<A, R, K, I extends Row, E, X extends Work> implements Task<A
     this.#time.observe(committed.time);
   }
 
-  /** The fair queue from each tenant's head, the effects from what runs: ordered scans, nothing else is loaded. */
   #rebuild(store: Store): void {
     const { machine } = this.#options;
-    this.#fair = new FairQueue((tenant, now) => this.#head(tenant, now));
-    const now = this.#time.now();
-    const wanted: Wanted<X>[] = [];
-    for (let from = ''; ; ) {
-      const keys = store.scan('running', from, MAX_BATCH);
-      for (const [key] of keys) {
-        const row = { tenant: tenantOf(key), item: key.slice(key.indexOf('/') + 1) };
-        const { account, item } = this.#overlay.state(row);
-        const work = item === undefined ? undefined : machine.effect(item);
-        if (work) this.#fair.charge(row.tenant, work.cost, machine.weight(account));
-        wanted.push({ row, work });
-      }
-      const last = keys[keys.length - 1];
-      if (!last || keys.length < MAX_BATCH) break;
-      from = `${last[0]}\0`;
-    }
+    const { fair, wanted } = rebuild({ machine, overlay: this.#overlay, store, now: this.#time.now() });
+    this.#fair = fair;
     this.#runningCount = wanted.length;
-    for (let first = store.scan('queue', '', 1)[0]; first; ) {
-      const tenant = tenantOf(first[0]);
-      this.#fair.touch(tenant, now);
-      first = store.scan('queue', rangeEnd(tenant), 1)[0];
-    }
     this.#running.adopt(wanted);
-  }
-
-  #head(tenant: TenantId, now: Instant): Head {
-    const item = this.#overlay.head(tenant);
-    if (item === undefined) return undefined;
-    const state = this.#overlay.state({ tenant, item });
-    if (state.item === undefined) throw new EvenkeelError('wedged', `the queue of ${tenant} names ${item}, which has no row`);
-    const ready = this.#options.machine.ready(state.account, state.item, now);
-    return isBlocked(ready) ? ready : { ...ready, item };
   }
 
   /** The next wake: what is due first, or when a blocked tenant may go on. */

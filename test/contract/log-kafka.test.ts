@@ -1,12 +1,9 @@
-import { inject } from 'vitest';
-import { createKafka } from '#streams/kafka/client.ts';
 import { explicitPartition, toMessage } from '#streams/kafka/messages.ts';
 import { kafkaLog } from '#streams/kafka/partition-log.ts';
 import { Reader } from '#streams/kafka/reader.ts';
+import { client, until } from './kafka-under-test.ts';
 import { logContract } from './log.contract.ts';
 
-const { brokers, admin } = inject('kafka');
-const client = (name: string) => createKafka({ brokers, ...admin, clientId: name });
 const topics = { history: 'contract.history', words: 'contract.words' };
 const INPUT = 'contract.input';
 const PARTITIONS = 32;
@@ -21,10 +18,16 @@ logContract(async () => {
     const configEntries = [{ name: 'message.timestamp.type', value: 'LogAppendTime' }];
     const make = (topic: string) => ({ topic, numPartitions: PARTITIONS, replicationFactor: -1, configEntries });
     await administrator.createTopics({ waitForLeaders: false, topics: [topics.history, topics.words, INPUT].map(make) });
-    while (!(await administrator.listTopics()).includes(INPUT)) await new Promise((resolve) => setTimeout(resolve, 50));
+    await until(async () => (await administrator.listTopics()).includes(INPUT));
   }
   // The group's coordinator is there from the first use of any group on; a runtime has joined before it commits.
-  await administrator.fetchOffsets({ groupId: 'contract', topics: [INPUT] });
+  await until(async () => {
+    // It may still be loading, which this call does not wait for.
+    return administrator.fetchOffsets({ groupId: 'contract', topics: [INPUT] }).then(
+      () => true,
+      () => false,
+    );
+  });
   const warn = () => undefined;
   const [reader, follower] = [new Reader(client('reader'), warn), new Reader(client('follower'), warn)];
   return {

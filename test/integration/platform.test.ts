@@ -68,6 +68,11 @@ describe('real questions about real documentation', () => {
     expect(answer).toMatchObject({ outcome: 'handed_off', reason: 'missing_knowledge', citations: [] });
   });
 
+  test('a token from the command line is taken as it is', async () => {
+    const token = platform.run('token', '--role', 'operator').trim();
+    expect((await platform.call('GET', '/v1/tenants', token)).status).toBe(200);
+  });
+
   test('the command line waits, and prints one object', () => {
     const said = JSON.parse(platform.run('ask', '--tenant', 'undici', '--json', 'How do I use a proxy agent?'));
     expect(Object.keys(said).sort()).toEqual(['answer', 'citations', 'cost_micro_usd', 'degraded', 'outcome', 'reason', 'request_id']);
@@ -303,4 +308,11 @@ describe('crashes', () => {
     expect((await checkHistory()).finished).toBe(before);
     expect((await platform.ask('pino', 'How do I create a child logger?')).outcome).toBe('answered');
   }, 180_000);
+
+  test('a second start says that it runs already; Ctrl-C ends every child', async () => {
+    expect(() => platform.run('start')).toThrow(/runs already/);
+    const pids = platform.processes().map(({ pid }) => pid);
+    await platform.stop();
+    for (const pid of pids) expect(() => process.kill(pid, 0)).toThrow(/ESRCH/);
+  }, 60_000);
 });

@@ -6,7 +6,7 @@ import { afterEach, expect, test } from 'vitest';
 import { EXIT } from '#services/ops.ts';
 
 const SCRIPT = fileURLToPath(new URL('./ops-process.ts', import.meta.url));
-const KEY = 'c0ffee'.repeat(10) + 'abcd';
+const KEY = `${'c0ffee'.repeat(10)}abcd`;
 const running: ChildProcess[] = [];
 
 afterEach(() => {

@@ -1,0 +1,12 @@
+# One image for every service; the command names which. Not built where there is no engine: see docker-compose.yml.
+FROM node:24-slim
+WORKDIR /app
+COPY package.json package-lock.json ./
+RUN npm ci --omit=dev --no-audit --no-fund
+COPY schemas schemas
+COPY streams streams
+COPY services services
+COPY infra infra
+RUN mkdir /data && chown node /data
+USER node
+ENTRYPOINT ["node"]

@@ -1,0 +1,57 @@
+/** What a task forgets when it ends: the fair queue from each tenant's head, the effects from what runs. Ordered scans, nothing else is loaded. */
+import { EvenkeelError } from '#schemas/errors.ts';
+import type { Instant, TenantId } from '#schemas/ids.ts';
+import { FairQueue, type Head } from './fair-queue.ts';
+import { rangeEnd, tenantOf } from './keys.ts';
+import { isBlocked, type Machine, type Row, type Work } from './machine.ts';
+import type { Overlay } from './overlay.ts';
+import type { Store } from './ports.ts';
+import type { Wanted } from './running.ts';
+
+const PAGE = 1_000;
+
+type Parts<A, R, K, I extends Row, E, X extends Work> = {
+  readonly machine: Machine<A, R, K, I, E, X>;
+  readonly overlay: Overlay<A, R, K, I, E, X>;
+  readonly store: Store;
+  readonly now: Instant;
+};
+
+export function rebuild<A, R, K, I extends Row, E, X extends Work>(
+  parts: Parts<A, R, K, I, E, X>,
+): { readonly fair: FairQueue; readonly wanted: readonly Wanted<X>[] } {
+  const { machine, overlay, store, now } = parts;
+  const fair = new FairQueue((tenant, at) => headOf(parts, tenant, at));
+  const wanted = running(store).map((row): Wanted<X> => {
+    const { account, item } = overlay.state(row);
+    const work = item === undefined ? undefined : machine.effect(item);
+    if (work) fair.charge(row.tenant, work.cost, machine.weight(account));
+    return { row, work };
+  });
+  for (let first = store.scan('queue', '', 1)[0]; first; ) {
+    const tenant = tenantOf(first[0]);
+    fair.touch(tenant, now);
+    first = store.scan('queue', rangeEnd(tenant), 1)[0];
+  }
+  return { fair, wanted };
+}
+
+function running(store: Store): readonly Wanted<never>['row'][] {
+  const rows: Wanted<never>['row'][] = [];
+  for (let from = ''; ; ) {
+    const keys = store.scan('running', from, PAGE);
+    for (const [key] of keys) rows.push({ tenant: tenantOf(key), item: key.slice(key.indexOf('/') + 1) });
+    const last = keys[keys.length - 1];
+    if (!last || keys.length < PAGE) return rows;
+    from = `${last[0]}\0`;
+  }
+}
+
+function headOf<A, R, K, I extends Row, E, X extends Work>({ machine, overlay }: Parts<A, R, K, I, E, X>, tenant: TenantId, now: Instant): Head {
+  const item = overlay.head(tenant);
+  if (item === undefined) return undefined;
+  const state = overlay.state({ tenant, item });
+  if (state.item === undefined) throw new EvenkeelError('wedged', `the queue of ${tenant} names ${item}, which has no row`);
+  const ready = machine.ready(state.account, state.item, now);
+  return isBlocked(ready) ? ready : { ...ready, item };
+}

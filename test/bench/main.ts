@@ -1,0 +1,29 @@
+/** `npm run bench -- NAME [--json]`. Exits non-zero when the target was missed. */
+import { cpus } from 'node:os';
+import { parseArgs } from 'node:util';
+import { commit } from './commit.ts';
+import { idle } from './idle.ts';
+import type { Report } from './report.ts';
+
+const BENCHES: Readonly<Record<string, () => Promise<Report>>> = { commit, idle };
+const HELP = `npm run bench -- NAME [--json]
+
+  commit  a transaction's duration on a broker of its own
+  idle    what a started platform costs when nothing happens (npm start first)
+Example: npm run bench -- commit --json`;
+
+const { values, positionals } = parseArgs({ allowPositionals: true, options: { json: { type: 'boolean' }, help: { type: 'boolean' } } });
+const bench = BENCHES[positionals[0] ?? ''];
+if (values.help || !bench) {
+  console.log(HELP);
+  process.exitCode = values.help ? 0 : 2;
+} else {
+  const report = await bench();
+  if (values.json) console.log(JSON.stringify(report));
+  else {
+    console.log(`${report.name} on ${cpus().length} cores`);
+    for (const [name, figure] of Object.entries(report.figures)) console.log(`  ${name.padEnd(30)} ${figure}`);
+    console.log(`  target: ${report.target}: ${report.met ? 'met' : 'missed'}, ratio ${report.ratio}\n  not measured: ${report.not_measured.join(', ')}`);
+  }
+  process.exitCode = report.met ? 0 : 1;
+}
