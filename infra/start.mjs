@@ -84,7 +84,7 @@ async function start(chosen) {
   if (parent && parent !== process.pid && alive(parent) && commandOf(parent).includes('start.mjs'))
     throw new Failure(`It runs already (process ${parent}). npm run status shows it; stop it with Ctrl-C where it was started.`);
   const ended = await endStale(HOME);
-  if (ended > 0) say(`ended ${ended} processes that an earlier start had left`);
+  if (ended.length > 0) say(`ended ${ended.join(', ')}, which an earlier start had left`);
   if (chosen.reset) resetHome(HOME);
   const own = Boolean(process.env.KAFKA_BROKERS);
   const java = own ? undefined : findJava();

@@ -21,6 +21,8 @@ class Watcher {
   joins = 0;
   readonly lost: number[] = [];
   readonly seen: { topic: string; partition: number; offset: number }[] = [];
+  /** Where each hand-over began, and the position after it. */
+  readonly spans: (readonly [from: number, next: number])[] = [];
   assigned(partitions: readonly number[]): void {
     this.held = partitions;
     this.joins++;
@@ -28,7 +30,8 @@ class Watcher {
   revoked(partitions: readonly number[]): void {
     this.lost.push(...partitions);
   }
-  records(topic: string, partition: number, records: readonly { readonly offset: number }[]): void {
+  records(topic: string, partition: number, records: readonly { readonly offset: number }[], from: number, next: number): void {
+    this.spans.push([from, next]);
     for (const { offset } of records) this.seen.push({ topic, partition, offset });
   }
 }
@@ -112,4 +115,33 @@ test('a restarted process leaves in its dead predecessor’s name, and has all p
   await until(() => next.watcher.held.length >= PARTITIONS / 2, 5_000);
   expect(performance.now() - started).toBeLessThan(4_000);
   expect(readFileSync(other, 'utf8')).not.toBe(memberId);
+});
+
+test('aborted transactions leave no gap between what is handed over: a task drops what does not begin where it stands', async () => {
+  const topic = await newTopic(1);
+  const [group, out] = [newGroup(), createSender(client('sender'))];
+  const plain = (value: string) => out.send([{ topic, partition: 0, key: 'k', value: Buffer.from(value) }]);
+  const transactional = client('tx').producer({ transactionalId: group, idempotent: true });
+  await transactional.connect();
+  const { watcher, member } = await joined(group, [topic]);
+  await until(() => watcher.held.length === 1);
+  member.seek(topic, 0, 0);
+  member.resume(0);
+  for (let round = 0; round < 3; round++) {
+    await plain(`before ${round}`);
+    const transaction = await transactional.transaction();
+    await transaction.send({ topic, messages: [{ key: 'k', value: 'never' }] });
+    await transaction.abort();
+    // Long enough for the abort to be fetched alone.
+    await new Promise((resolve) => setTimeout(resolve, 400));
+  }
+  await plain('last');
+  await until(() => watcher.seen.length === 4);
+  expect(watcher.seen.map(({ offset }) => offset)).toEqual([0, 3, 6, 9]);
+  let expected = 0;
+  for (const [from, next] of watcher.spans) {
+    expect(from).toBe(expected);
+    expected = next;
+  }
+  await Promise.all([transactional.disconnect(), out.close()]);
 });
