@@ -1,44 +1,39 @@
 // The processes of a local platform, their ports and their environments. Everything listens on loopback.
 import { spawn } from 'node:child_process';
 import { join } from 'node:path';
+import { dockerParts } from './docker.mjs';
+import { findJava } from './java.mjs';
 import { prepareKafka, spawnKafka } from './kafka.mjs';
 import { REGISTRY_PATH, spawnRegistry } from './registry.mjs';
 import { answers, listens } from './wait.mjs';
 
-/** @param {number} base @param {number} runtimes */
-export function portPlan(base, runtimes) {
-  return {
-    gateway: base,
-    gatewayOps: base + 1,
-    registry: base + 2,
-    kafka: base + 3,
-    controller: base + 4,
-    auditorOps: base + 5,
-    runtimes: Array.from({ length: runtimes }, (_, at) => base + 10 + at),
-  };
-}
+/** A service ends between two transactions. A broker hands over and writes what it knows: else its next start takes longer. */
+const STOP_MS = 5_000;
+const BASE_STOP_MS = 10_000;
 
 /**
- * @typedef {ReturnType<typeof portPlan>} Ports
- * @typedef {{ root: string, home: string, ports: Ports, secrets: any, java: string | undefined, own: boolean }} Place
+ * `base`: whose Kafka and registry: the person's own, local processes, or containers.
+ * @typedef {import('./ports.mjs').Ports} Ports
+ * @typedef {import('node:child_process').StdioOptions} StdioOptions
+ * @typedef {{ root: string, home: string, ports: Ports, secrets: any, base: 'own' | 'local' | 'docker' }} Place
  */
 
 /** Kafka and registry: those of the environment, or the local ones. @param {Place} place */
-export function addresses({ ports, own }) {
-  if (own) return { brokers: process.env.KAFKA_BROKERS ?? '', registryUrl: process.env.SCHEMA_REGISTRY_URL ?? '' };
+export function addresses({ ports, base }) {
+  if (base === 'own') return { brokers: process.env.KAFKA_BROKERS ?? '', registryUrl: process.env.SCHEMA_REGISTRY_URL ?? '' };
   return { brokers: `127.0.0.1:${ports.kafka}`, registryUrl: `http://127.0.0.1:${ports.registry}${REGISTRY_PATH}` };
 }
 
 /** @param {Place} place @param {string} principal */
 function kafkaEnv(place, principal) {
   const { brokers, registryUrl } = addresses(place);
-  const own = place.own ? { KAFKA_TLS: process.env.KAFKA_TLS ?? 'false' } : {};
+  const own = place.base === 'own' ? { KAFKA_TLS: process.env.KAFKA_TLS ?? 'false' } : {};
   return { KAFKA_BROKERS: brokers, SCHEMA_REGISTRY_URL: registryUrl, KAFKA_USERNAME: principal, KAFKA_PASSWORD: place.secrets.passwords[principal], ...own };
 }
 
 /** The provisioner's environment: an administrator's. @param {Place} place */
 export function adminEnv(place) {
-  const own = place.own ? { KAFKA_USERNAME: process.env.KAFKA_USERNAME, KAFKA_PASSWORD: process.env.KAFKA_PASSWORD } : {};
+  const own = place.base === 'own' ? { KAFKA_USERNAME: process.env.KAFKA_USERNAME, KAFKA_PASSWORD: process.env.KAFKA_PASSWORD } : {};
   return { ...inherited(), ...kafkaEnv(place, 'admin'), ...own, EVENKEEL_PRINCIPALS_FILE: join(place.home, 'principals.json') };
 }
 
@@ -50,28 +45,22 @@ function inherited() {
   return Object.fromEntries(names.map((name) => [name, process.env[name]]));
 }
 
-/** @param {Place} place */
+/** @param {Place} place @returns {import('./supervisor.mjs').Part[]} */
 export function baseParts(place) {
   const { home, ports, secrets } = place;
-  const java = place.java ?? 'java';
+  const { registryUrl } = addresses(place);
+  if (place.base === 'own') return [];
+  if (place.base === 'docker') return dockerParts(place, registryUrl);
+  const java = findJava();
   const broker = { java, dir: join(home, 'kafka'), port: ports.kafka, controllerPort: ports.controller, adminPassword: secrets.passwords.admin };
+  const kafka = (/** @type {StdioOptions} */ stdio) => {
+    prepareKafka(broker);
+    return spawnKafka(broker, stdio);
+  };
+  const registry = (/** @type {StdioOptions} */ stdio) => spawnRegistry({ java, dir: join(home, 'registry'), port: ports.registry }, stdio);
   return [
-    {
-      name: 'kafka',
-      port: ports.kafka,
-      spawn: (/** @type {import('node:child_process').StdioOptions} */ stdio) => {
-        prepareKafka(broker);
-        return spawnKafka(broker, stdio);
-      },
-      ready: () => listens(ports.kafka),
-    },
-    {
-      name: 'registry',
-      port: ports.registry,
-      spawn: (/** @type {import('node:child_process').StdioOptions} */ stdio) =>
-        spawnRegistry({ java, dir: join(home, 'registry'), port: ports.registry }, stdio),
-      ready: () => answers(`${addresses(place).registryUrl}/subjects`),
-    },
+    { name: 'kafka', port: ports.kafka, stopMs: BASE_STOP_MS, spawn: kafka, ready: () => listens(ports.kafka) },
+    { name: 'registry', port: ports.registry, stopMs: STOP_MS, spawn: registry, ready: () => answers(`${registryUrl}/subjects`) },
   ];
 }
 
@@ -91,8 +80,10 @@ function service(place, name, principal, port, opsPort) {
   return {
     name,
     port,
-    spawn: (/** @type {import('node:child_process').StdioOptions} */ stdio) =>
-      spawn(join(root, 'node_modules/.bin/node'), [`services/${principal}/main.ts`], { cwd: root, env, stdio, detached: true }),
+    stopMs: STOP_MS,
+    // The folder is named on the command line too: so a later start, and a person with ps, sees whose process it is.
+    spawn: (/** @type {StdioOptions} */ stdio) =>
+      spawn(join(root, 'node_modules/.bin/node'), [`services/${principal}/main.ts`, home], { cwd: root, env, stdio, detached: true }),
     ready: () => answers(`http://127.0.0.1:${opsPort}/readyz`),
   };
 }

@@ -26,5 +26,5 @@ export function spawnRegistry({ java, dir, port }, stdio) {
     APICURIO_STORAGE_SQL_KIND: 'h2',
     APICURIO_DATASOURCE_URL: `jdbc:h2:file:${join(dir, 'registry')}`,
   };
-  return spawn(java, ['-Xmx256m', '-XX:+ExitOnOutOfMemoryError', '-jar', jar()], { stdio, env, detached: true });
+  return spawn(java, ['-Xmx256m', '-XX:+ExitOnOutOfMemoryError', `-Devenkeel.home=${dir}`, '-jar', jar()], { stdio, env, detached: true });
 }

@@ -1,31 +1,35 @@
-// Installs what is missing, and nothing else: packages, Node 24 among them, the broker and the registry.
-import { spawnSync } from 'node:child_process';
+// Installs what is missing, and nothing else: packages, Node 24 among them, a Java, the broker and the registry.
 import { existsSync, statSync } from 'node:fs';
 import { join } from 'node:path';
-import { downloadKafka, downloadRegistry, run } from './download.mjs';
+import { downloadParts, installPackage, run, withProgress } from './download.mjs';
 import { Failure } from './failure.mjs';
+import { ensureJava } from './java.mjs';
+
+/** @param {string} root @param {(line: string) => void} say @param {boolean} local whether Kafka and the registry run here */
+export async function setup(root, say, local) {
+  await setupPackages(root, say);
+  if (!local) return;
+  await ensureJava(say);
+  await downloadParts(say);
+}
 
 /** @param {string} root @param {(line: string) => void} say */
-export async function setup(root, say) {
+async function setupPackages(root, say) {
   const installed = join(root, 'node_modules/.package-lock.json');
+  // A second of grace: a checkout and an install write both files at about the same time.
   const stale = !existsSync(installed) || statSync(installed).mtimeMs < statSync(join(root, 'package-lock.json')).mtimeMs - 1_000;
-  if (stale || !existsSync(join(root, 'node_modules/.bin/node'))) {
-    say('installing packages');
-    await run('npm', ['ci', '--no-audit', '--no-fund', '--prefix', root]);
-  }
-  const ownKafka = Boolean(process.env.KAFKA_BROKERS);
-  if (!ownKafka) await Promise.all([downloadKafka(say), downloadRegistry(say)]);
+  if (!stale && existsSync(join(root, 'node_modules/.bin/node'))) return;
+  await withProgress('installing packages', say, () => run('npm', ['ci', '--no-audit', '--no-fund', '--prefix', root]));
 }
 
 const CHROMIUM = ['/usr/bin/chromium', '/usr/bin/chromium-browser', '/usr/bin/google-chrome'];
 
 /** For the tests of the page. @param {(line: string) => void} say */
-export function setupChromium(say) {
+export async function setupChromium(say) {
   if (CHROMIUM.some((path) => existsSync(path))) return;
-  if (process.getuid?.() !== 0 || spawnSync('apt-get', ['--version']).status !== 0)
-    throw new Failure('The page is tested in Chromium, and there is none: install it (Debian: apt-get install chromium).');
-  say('installing Chromium');
-  spawnSync('apt-get', ['update', '-qq']);
-  const done = spawnSync('apt-get', ['install', '-y', '-qq', 'chromium'], { encoding: 'utf8', env: { ...process.env, DEBIAN_FRONTEND: 'noninteractive' } });
-  if (done.status !== 0) throw new Failure(`Chromium could not be installed:\n${done.stderr.slice(-500)}`);
+  await installPackage('chromium', say).catch((error) => {
+    throw new Failure(
+      `The page is tested in Chromium, and there is none here. Install it (Debian: apt-get install chromium), then try again. Why: ${error.message}`,
+    );
+  });
 }

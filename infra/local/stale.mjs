@@ -1,6 +1,6 @@
 // A parent that was killed leaves children behind: the next start finds them by their pid and their command line, and ends them.
 import { spawnSync } from 'node:child_process';
-import { mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { linkSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { Failure } from './failure.mjs';
 import { readRun } from './home.mjs';
@@ -64,15 +64,18 @@ export function parentOf(home) {
 
 /** One parent for one home. @param {string} home @returns {() => void} gives it back @throws {Failure} when it runs already */
 export function takeHome(home) {
-  const file = join(home, 'start.lock');
-  const mine = JSON.stringify({ pid: process.pid, birth: birthOf(process.pid) });
+  const [file, part] = [join(home, 'start.lock'), join(home, `start.lock.${process.pid}`)];
   mkdirSync(home, { recursive: true });
   for (let tries = 0; tries < 3; tries++) {
+    writeFileSync(part, JSON.stringify({ pid: process.pid, birth: birthOf(process.pid) }));
     try {
-      writeFileSync(file, mine, { flag: 'wx' });
+      // A link appears whole or not at all: nobody ever reads half a lock.
+      linkSync(part, file);
       return () => rmSync(file, { force: true });
     } catch (error) {
       if (/** @type {NodeJS.ErrnoException} */ (error).code !== 'EEXIST') throw error;
+    } finally {
+      rmSync(part, { force: true });
     }
     const parent = parentOf(home);
     if (parent !== undefined)

@@ -1,20 +1,35 @@
 // Children and their ends: a child that dies is started again, and one that is asked to stop is not.
-import { openSync } from 'node:fs';
-import { join } from 'node:path';
-import { writeRun } from './home.mjs';
+import { closeSync, existsSync, openSync, readFileSync } from 'node:fs';
+import { Failure } from './failure.mjs';
+import { logFile, turnLog, writeRun } from './home.mjs';
 
 /** @typedef {import('node:child_process').ChildProcess} ChildProcess */
-/** @typedef {{ name: string, port: number, spawn: (stdio: import('node:child_process').StdioOptions) => ChildProcess, ready: () => Promise<boolean> }} Part */
+/**
+ * `stopMs` is how long it may take to end by itself.
+ * @typedef {{ name: string, port: number, stopMs: number, spawn: (stdio: import('node:child_process').StdioOptions) => ChildProcess,
+ *   ready: () => Promise<boolean> }} Part
+ */
+/** @typedef {{ part: Part, child: ChildProcess, ready: boolean, readyAt: number, failures: number }} Entry */
 
+/** Before each further start. A process killed by hand is back at once; one that cannot run does not use up the machine. */
 const BACKOFF_MS = [100, 500, 1_000, 2_000, 5_000];
-const STOP_WITHIN_MS = 8_000;
+/** Who has run this long is not failing. */
+const STEADY_MS = 30_000;
+const LOOK_MS = 50;
+const LOOK_AGAIN_MS = 2_000;
+/** A part that ends so often before it was ever ready will not be ready. */
+const TRIES_AT_START = 3;
+
+const pause = (/** @type {number} */ ms) => new Promise((resolve) => setTimeout(resolve, ms));
 
 export class Supervisor {
-  /** @type {Map<string, { part: Part, child: ChildProcess, ready: boolean, failures: number }>} */
+  /** @type {Map<string, Entry>} */
   #running = new Map();
   #stopping = false;
   #home;
   #say;
+  /** @type {NodeJS.Timeout | undefined} */
+  #looking;
 
   /** @param {string} home @param {(line: string) => void} say */
   constructor(home, say) {
@@ -22,83 +37,127 @@ export class Supervisor {
     this.#say = say;
   }
 
-  /** Starts it and waits until it is ready. @param {Part} part @param {number} withinMs */
+  /** Starts it and waits until it is ready. @param {Part} part @param {number} withinMs @throws {Failure} with the end of its log */
   async start(part, withinMs) {
+    turnLog(this.#home, part.name);
     this.#spawn(part, 0);
-    await this.#untilReady(part, withinMs);
+    const late = Date.now() + withinMs;
+    while (!(await this.#look(part.name))) {
+      const failures = this.#running.get(part.name)?.failures ?? 0;
+      if (this.#stopping) return;
+      if (failures >= TRIES_AT_START) throw new Failure(`${part.name} ended ${failures} times before it was ready. ${this.#why(part.name)}`);
+      if (Date.now() > late) throw new Failure(`${part.name} did not become ready within ${withinMs / 1_000} s. ${this.#why(part.name)}`);
+      await pause(LOOK_MS);
+    }
   }
 
-  /** Services first, then what they need. */
-  async stop() {
+  /** From now on a child that is alive and does not answer is seen in run.json as not ready. */
+  watch() {
+    this.#looking = setInterval(() => {
+      for (const name of this.#running.keys()) void this.#look(name);
+    }, LOOK_AGAIN_MS);
+  }
+
+  /** Services first, then what they need, in the reverse of the order of their start. @param {boolean} [atOnce] */
+  async stop(atOnce = false) {
     this.#stopping = true;
-    const names = [...this.#running.keys()].reverse();
-    for (const group of [names.filter((name) => !isBase(name)), names.filter(isBase)]) await Promise.all(group.map((name) => this.#end(name)));
-    writeRun(this.#home, [], undefined);
+    clearInterval(this.#looking);
+    const entries = [...this.#running.values()].reverse();
+    if (atOnce) for (const { child } of entries) child.kill('SIGKILL');
+    await Promise.all(entries.filter(({ part }) => !BASE.includes(part.name)).map(end));
+    for (const name of BASE) for (const entry of entries.filter(({ part }) => part.name === name)) await end(entry);
+    this.#running.clear();
+    writeRun(this.#home, []);
   }
 
   /** @param {Part} part @param {number} failures */
   #spawn(part, failures) {
-    const out = openSync(join(this.#home, 'logs', `${part.name}.log`), 'a');
+    const out = openSync(logFile(this.#home, part.name), 'a');
     const child = part.spawn(['ignore', out, out]);
-    this.#running.set(part.name, { part, child, ready: false, failures });
-    child.once('exit', (code, signal) => this.#exited(part, code, signal));
-    child.once('error', (error) => this.#say(`${part.name} could not be started: ${error.message}`));
+    closeSync(out);
+    const entry = { part, child, ready: false, readyAt: 0, failures };
+    this.#running.set(part.name, entry);
+    child.once('exit', (code, signal) => this.#ended(entry, signal ?? `exit ${code}`));
+    child.once('error', (error) => child.pid === undefined && this.#ended(entry, error.message));
     this.#save();
   }
 
-  /** @param {Part} part @param {number | null} code @param {string | null} signal */
-  #exited(part, code, signal) {
-    const entry = this.#running.get(part.name);
-    if (this.#stopping || !entry) return;
-    entry.ready = false;
+  /** @param {Entry} entry @param {string} how */
+  #ended(entry, how) {
+    const { part, ready, readyAt } = entry;
+    if (this.#stopping || this.#running.get(part.name) !== entry) return;
+    const steady = ready && Date.now() - readyAt > STEADY_MS;
+    const failures = steady ? 0 : entry.failures;
+    Object.assign(entry, { ready: false, failures: failures + 1 });
     this.#save();
-    if (process.env.EVENKEEL_NO_RESTART === '1') {
-      this.#say(`${part.name} ended (${signal ?? code})`);
-      return;
-    }
-    const wait = BACKOFF_MS[Math.min(entry.failures, BACKOFF_MS.length - 1)];
-    this.#say(`${part.name} ended (${signal ?? `exit ${code}`}), starting it again; its log is .evenkeel/logs/${part.name}.log`);
+    if (process.env.EVENKEEL_NO_RESTART === '1') return this.#say(`${part.name} ended (${how}) and stays so: EVENKEEL_NO_RESTART is set`);
+    const wait = BACKOFF_MS[Math.min(failures, BACKOFF_MS.length - 1)] ?? 0;
+    const again = failures === 0 ? '' : ` in ${wait / 1_000} s, for the ${failures + 1}th time, and goes on trying`;
+    this.#say(`${part.name} ended (${how}); it is started again${again}. Its log: ${logFile(this.#home, part.name)}`);
     setTimeout(() => {
-      if (this.#stopping) return;
-      this.#spawn(part, entry.failures + 1);
-      this.#untilReady(part, 60_000).catch((error) => this.#say(error.message));
+      if (!this.#stopping) void this.#again(part, failures + 1);
     }, wait);
   }
 
-  /** @param {Part} part @param {number} withinMs */
-  async #untilReady(part, withinMs) {
-    for (const end = Date.now() + withinMs; Date.now() < end; await new Promise((resolve) => setTimeout(resolve, 50))) {
-      if (this.#stopping || !(await part.ready())) continue;
+  /** @param {Part} part @param {number} failures */
+  async #again(part, failures) {
+    try {
+      this.#spawn(part, failures);
+    } catch (error) {
       const entry = this.#running.get(part.name);
-      if (entry) Object.assign(entry, { ready: true, failures: 0 });
-      this.#save();
-      return;
+      if (entry) return this.#ended(entry, /** @type {Error} */ (error).message);
     }
-    throw new Error(`${part.name} did not become ready within ${withinMs / 1_000} s; its log is .evenkeel/logs/${part.name}.log`);
+    const { child } = /** @type {Entry} */ (this.#running.get(part.name));
+    while (!this.#stopping && this.#running.get(part.name)?.child === child && child.exitCode === null && child.signalCode === null) {
+      if (await this.#look(part.name)) return this.#say(`${part.name} is ready again`);
+      await pause(LOOK_MS);
+    }
+  }
+
+  /** @param {string} name @returns {Promise<boolean>} whether it is ready now */
+  async #look(name) {
+    const before = this.#running.get(name);
+    const answer = before !== undefined && alive(before.child) && (await before.part.ready());
+    const entry = this.#running.get(name);
+    // Meanwhile it may have ended, and another have taken its place: that one has not been asked.
+    const ready = answer && entry === before && alive(entry.child);
+    if (entry === undefined || entry !== before || entry.ready === ready) return ready;
+    Object.assign(entry, { ready, readyAt: Date.now() });
+    this.#save();
+    return ready;
   }
 
   /** @param {string} name */
-  #end(name) {
-    const entry = this.#running.get(name);
-    this.#running.delete(name);
-    if (!entry || entry.child.exitCode !== null || entry.child.signalCode !== null) return Promise.resolve();
-    return /** @type {Promise<void>} */ (
-      new Promise((resolve) => {
-        const timer = setTimeout(() => entry.child.kill('SIGKILL'), STOP_WITHIN_MS);
-        entry.child.once('exit', () => {
-          clearTimeout(timer);
-          resolve();
-        });
-        entry.child.kill('SIGTERM');
-      })
-    );
+  #why(name) {
+    const file = logFile(this.#home, name);
+    const lines = existsSync(file) ? readFileSync(file, 'utf8').trimEnd().split('\n').slice(-3) : [];
+    return `Its log is ${file}, and ends with:\n${lines.map((line) => `  ${line.slice(0, 400)}`).join('\n')}`;
   }
 
   #save() {
-    const processes = [...this.#running.values()].map(({ part, child, ready }) => ({ name: part.name, pid: child.pid ?? 0, port: part.port, ready }));
-    writeRun(this.#home, processes, process.pid);
+    if (this.#stopping) return;
+    writeRun(
+      this.#home,
+      [...this.#running.values()].map(({ part, child, ready }) => ({ name: part.name, pid: child.pid ?? 0, port: part.port, ready })),
+    );
   }
 }
 
-/** @param {string} name */
-const isBase = (name) => name === 'kafka' || name === 'registry';
+/** What services need, in the order in which it ends. */
+const BASE = ['registry', 'kafka'];
+
+/** @param {ChildProcess} child */
+const alive = (child) => child.pid !== undefined && child.exitCode === null && child.signalCode === null;
+
+/** @param {Entry} entry @returns {Promise<void>} */
+function end({ part, child }) {
+  if (!alive(child)) return Promise.resolve();
+  return new Promise((resolve) => {
+    const timer = setTimeout(() => child.kill('SIGKILL'), part.stopMs);
+    child.once('exit', () => {
+      clearTimeout(timer);
+      resolve();
+    });
+    child.kill('SIGTERM');
+  });
+}

@@ -91,6 +91,8 @@ export class Ingress {
     if (!policy) throw new EvenkeelError('tenant_unknown', `there is no tenant ${tenant}`);
     const source = this.#verify(record, bytes, tenant, policy);
     checkFields(value);
+    // A key that only its producer knows would hold up the whole partition while it is waited for.
+    if (value.sealed && source !== 'http') throw new EvenkeelError('body_invalid', 'sealed: only the gateway seals; send `message` in the clear');
     const secret = tenantSecret(masterKey, tenant);
     const person = personId(secret, value.person);
     const mark = requestId(secret, value.person, value.requestId);

@@ -46,7 +46,7 @@ async function start({ config, log, metrics, fail }: Context): Promise<Started> 
   });
   const vault = openVault({ log: kafka, send: (records) => sender.send(records), codec, masterKey: config.masterKey, partitions });
   void vault.failed.then(fail);
-  const knowledge = new Knowledge({ log: kafka, codec, fail });
+  const knowledge = new Knowledge({ log: kafka, codec, fail, warn });
   const agent = createAgent({ config, knowledge });
   const open = taskOpener({ config, log, metrics, kafka, reader, codec, machine: support(codec), partitions, vault, knowledge, agent, topics: TOPICS });
   const runtime: Runtime = new Runtime({

@@ -5,7 +5,7 @@
 import { writeFileSync } from 'node:fs';
 import { readFile } from 'node:fs/promises';
 import { createRequire } from 'node:module';
-import type { Consumer, Kafka } from 'kafkajs';
+import type { Consumer, ConsumerStartBatchProcessEvent, Kafka } from 'kafkajs';
 import { EvenkeelError } from '#schemas/errors.ts';
 import type { Offset } from '#schemas/ids.ts';
 import type { Rec } from '#streams/engine/ports.ts';
@@ -17,7 +17,7 @@ export type GroupSubscription = {
   /** All that is assigned now, kept partitions too: each is paused, and must be sought and resumed. */
   assigned(partitions: readonly number[]): void;
   revoked(partitions: readonly number[]): void;
-  /** `from`: where the fetch began; `next`: the position after it. */
+  /** `from`: where the fetch began; `next`: the position after it. No records: what was there is aborted, or markers. */
   records(topic: string, partition: number, records: readonly Rec[], from: Offset, next: Offset): void;
 };
 export interface Member {
@@ -99,10 +99,11 @@ class GroupMember implements Member {
   }
 
   async start(): Promise<void> {
-    const { GROUP_JOIN, HEARTBEAT, CRASH, REBALANCING } = this.#consumer.events;
+    const { GROUP_JOIN, HEARTBEAT, CRASH, REBALANCING, START_BATCH_PROCESS } = this.#consumer.events;
     this.#consumer.on(GROUP_JOIN, ({ payload }) => this.#joined(payload.memberId, payload.memberAssignment));
     this.#consumer.on(HEARTBEAT, () => this.#beat(true));
     this.#consumer.on(REBALANCING, () => this.#beat(false));
+    this.#consumer.on(START_BATCH_PROCESS, ({ payload }) => this.#stepped(payload));
     this.#consumer.on(CRASH, ({ payload }) => {
       this.#beat(false);
       if (!payload.restart) this.#fail(payload.error);
@@ -156,6 +157,12 @@ class GroupMember implements Member {
     this.#keep(memberId);
     if (lost.length > 0) this.#subscription.revoked(lost);
     this.#subscription.assigned(partitions);
+  }
+
+  /** Markers and aborted records alone never reach `eachBatch`, but the position has moved: the task must hear of it, or drop all that follows. */
+  #stepped({ topic, partition, batchSize, firstOffset, lastOffset }: ConsumerStartBatchProcessEvent['payload']): void {
+    if (batchSize > 0) return;
+    this.#subscription.records(topic, partition, [], Number(firstOffset ?? lastOffset), Number(lastOffset) + 1);
   }
 
   #keep(memberId: string): void {

@@ -150,6 +150,7 @@ describe('bad input gets a clear answer and delays nobody', () => {
       ['tenant_id_invalid', tenant, request({ tenantId: '../etc' }), {}],
       ['sealed_unreadable', tenant, ...sealedNonsense(request, platformKey, tenant)],
       ['body_invalid', tenant, ...withSignature(request({ message: '' }), signed)],
+      ['body_invalid', tenant, ...withSignature(request({ message: null, sealed: Buffer.alloc(64, 9) }), signed)],
       ['body_invalid', tenant, ...withSignature(request({ role: 'root' }), signed)],
     ];
     // A forged tenant: fastify's name under undici's key, on fastify's partition.
