@@ -174,7 +174,9 @@ export class Reader {
 
   #failed(subscription: Subscription, error: Error): void {
     subscription.failures++;
-    if (!this.#closed) this.#warn(`${subscription.name} cannot be read, trying again: ${error.message}`);
+    // The first, second, fourth, eighth … time: an outage is not a flood of lines from every partition.
+    const { failures } = subscription;
+    if (!this.#closed && (failures & (failures - 1)) === 0) this.#warn(`${subscription.name} cannot be read (${failures}), trying again: ${error.message}`);
   }
 
   async #poll(node: string): Promise<void> {
