@@ -8,7 +8,7 @@ declare module 'vitest' {
 }
 
 export default async function setup(project: TestProject): Promise<() => Promise<void>> {
-  const { stop, ...kafka } = await startKafka();
-  project.provide('kafka', kafka);
+  const { brokers, registryUrl, admin, dataDir, stop } = await startKafka({ registry: true });
+  project.provide('kafka', { brokers, registryUrl, admin, dataDir });
   return stop;
 }

@@ -21,7 +21,7 @@ function homes() {
   const folders = [...JVM_FOLDERS, join(homedir(), '.sdkman/candidates/java')].filter((folder) => existsSync(folder));
   const installed = folders.flatMap((folder) => readdirSync(folder).map((name) => join(folder, name)));
   return [process.env.JAVA_HOME, ...installed, JAVA_HOME_FETCHED]
-    .filter((home) => home !== undefined && home !== '')
+    .flatMap((home) => (home ? [home] : []))
     .flatMap((home) => [home, join(home, 'Contents/Home'), join(home, 'libexec/openjdk.jdk/Contents/Home')])
     .map((home) => ({ path: join(home, 'bin/java'), release: join(home, 'release') }))
     .filter(({ path }) => existsSync(path));

@@ -40,6 +40,9 @@ function properties({ dir, id = 1, port, controllerPort, voters = [{ id, control
     'min.insync.replicas': Math.min(copies, 2),
     'group.initial.rebalance.delay.ms': 0,
     'group.min.session.timeout.ms': 1_000,
+    // A broker that was killed is taken back only when its old session has run out: 9 s unless told otherwise.
+    'broker.session.timeout.ms': 4_000,
+    'broker.heartbeat.interval.ms': 1_000,
     'message.max.bytes': 5_242_880,
     'log.cleaner.backoff.ms': 5_000,
   };

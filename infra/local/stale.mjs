@@ -5,13 +5,26 @@ import { join } from 'node:path';
 import { Failure } from './failure.mjs';
 import { readRun } from './home.mjs';
 
+const KAFKA_ENDS_WITHIN_MS = 5_000;
+
 /** @param {number} pid */
 export function alive(pid) {
   try {
     process.kill(pid, 0);
-    return true;
   } catch (error) {
     return /** @type {NodeJS.ErrnoException} */ (error).code === 'EPERM';
+  }
+  // One that has ended and was not reaped yet, as in a container without an init, still takes signals.
+  return statOf(pid)[0] !== 'Z';
+}
+
+/** The fields of /proc/<pid>/stat after the name, which may hold spaces; none where there is no /proc. @param {number} pid */
+function statOf(pid) {
+  try {
+    const stat = readFileSync(`/proc/${pid}/stat`, 'utf8');
+    return stat.slice(stat.lastIndexOf(')') + 2).split(' ');
+  } catch {
+    return [];
   }
 }
 
@@ -35,21 +48,29 @@ export function isOurs(name, command, home) {
 /** @param {string} home @returns {Promise<string[]>} the names of those that were ended */
 export async function endStale(home) {
   const left = readRun(home).processes.filter(({ name, pid }) => pid > 0 && alive(pid) && isOurs(name, commandOf(pid), home));
-  for (const { pid } of left) process.kill(pid, 'SIGKILL');
-  // One whose new parent has not reaped it yet is still there for a signal, and has no command line any more.
-  while (left.some(({ pid }) => alive(pid) && commandOf(pid) !== '')) await new Promise((resolve) => setTimeout(resolve, 50));
+  // A broker that says good-bye is taken back at once; one that was killed has to wait for its old session to run out.
+  for (const { name, pid } of left) signal(pid, name === 'kafka' ? 'SIGTERM' : 'SIGKILL');
+  const patience = Date.now() + KAFKA_ENDS_WITHIN_MS;
+  while (left.some(({ pid }) => alive(pid))) {
+    if (Date.now() > patience) for (const { pid } of left) signal(pid, 'SIGKILL');
+    await new Promise((resolve) => setTimeout(resolve, 50));
+  }
   return left.map(({ name }) => name);
+}
+
+/** It may have ended meanwhile. @param {number} pid @param {NodeJS.Signals} name */
+function signal(pid, name) {
+  try {
+    process.kill(pid, name);
+  } catch (error) {
+    if (/** @type {NodeJS.ErrnoException} */ (error).code !== 'ESRCH') throw error;
+  }
 }
 
 /** When a process began, as text: with its pid it is known for good. @param {number} pid */
 function birthOf(pid) {
-  try {
-    const stat = readFileSync(`/proc/${pid}/stat`, 'utf8');
-    // The name in brackets may hold spaces; the start time is the 22nd field, the 20th after the name.
-    return stat.slice(stat.lastIndexOf(')') + 2).split(' ')[19] ?? '';
-  } catch {
-    return (spawnSync('ps', ['-o', 'lstart=', '-p', String(pid)], { encoding: 'utf8' }).stdout ?? '').trim();
-  }
+  const START_TIME = 19;
+  return statOf(pid)[START_TIME] ?? (spawnSync('ps', ['-o', 'lstart=', '-p', String(pid)], { encoding: 'utf8' }).stdout ?? '').trim();
 }
 
 /** @param {string} home @returns {number | undefined} the process that runs this home now */
