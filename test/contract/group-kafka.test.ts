@@ -1,5 +1,5 @@
 /** The runtimes' group on a real broker: co-partitioned, sticky, paused until told, left at once, never committing by itself. */
-import { mkdtempSync, readFileSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, expect, test } from 'vitest';
@@ -11,10 +11,15 @@ const PARTITIONS = 8;
 const members: Member[] = [];
 afterEach(async () => {
   await Promise.all(members.splice(0).map((member) => member.close()));
+  for (const dir of dirs.splice(0)) rmSync(dir, { recursive: true, force: true });
 });
 let groups = 0;
 const newGroup = () => `contract.group.${Date.now()}.${groups++}`;
-const file = () => join(mkdtempSync(join(tmpdir(), 'evenkeel-member-')), 'member-id');
+const dirs: string[] = [];
+const file = () => {
+  dirs.push(mkdtempSync(join(tmpdir(), 'evenkeel-member-')));
+  return join(dirs.at(-1) as string, 'member-id');
+};
 
 class Watcher {
   held: readonly number[] = [];
