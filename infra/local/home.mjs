@@ -9,6 +9,8 @@ export const DEMO_TENANTS = ['fastify', 'pino', 'undici'];
 const LEAST_FREE_BYTES = 1_000_000_000;
 const LONGEST_LOG_BYTES = 20_000_000;
 
+const json = (/** @type {unknown} */ value) => JSON.stringify(value, null, 2);
+
 /** @param {string} home @throws {Failure} */
 export function checkDisk(home) {
   mkdirSync(home, { recursive: true });
@@ -25,12 +27,13 @@ export function prepareHome(home, port) {
   mkdirSync(join(home, 'logs'), { recursive: true });
   mkdirSync(join(home, 'data'), { recursive: true });
   const secrets = completed(readSecrets(home), port);
-  writeWhole(join(home, 'secrets.json'), secrets, 0o600);
+  writeWhole(join(home, 'secrets.json'), json(secrets), 0o600);
   const { name, publicJwk } = secrets.issuer;
   const jwks = { keys: [{ ...publicJwk, kid: 'local', alg: 'EdDSA', use: 'sig' }] };
-  writeWhole(join(home, 'issuers.json'), [{ issuer: name, jwks, tenants: '*', roles: ['end_user', 'tenant_admin', 'auditor', 'operator'] }], 0o644);
+  const issuer = { issuer: name, jwks, tenants: '*', roles: ['end_user', 'tenant_admin', 'auditor', 'operator'] };
+  writeWhole(join(home, 'issuers.json'), json([issuer]), 0o644);
   const { admin: _, ...principals } = secrets.passwords;
-  writeWhole(join(home, 'principals.json'), principals, 0o600);
+  writeWhole(join(home, 'principals.json'), json(principals), 0o600);
   return secrets;
 }
 
@@ -62,11 +65,11 @@ function newSecrets(port) {
   };
 }
 
-/** In place at once or not at all: a full disk or a kill leaves no half a file. @param {string} file @param {unknown} value @param {number} mode */
-function writeWhole(file, value, mode) {
+/** In place at once or not at all: a full disk or a kill leaves no half a file. @param {string} file @param {string} text @param {number} mode */
+export function writeWhole(file, text, mode) {
   const part = `${file}.part`;
   rmSync(part, { force: true });
-  writeFileSync(part, JSON.stringify(value, null, 2), { mode, flush: true });
+  writeFileSync(part, text, { mode, flush: true });
   renameSync(part, file);
 }
 
