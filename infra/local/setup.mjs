@@ -1,15 +1,18 @@
 // Installs what is missing, and nothing else: packages, Node 24 among them, a Java, the broker and the registry.
 import { existsSync, statSync } from 'node:fs';
-import { join } from 'node:path';
-import { downloadParts, installPackage, run, withProgress } from './download.mjs';
+import { dirname, join } from 'node:path';
+import { downloadParts, hasLocalParts, hasMaven, installPackage, run, withProgress } from './download.mjs';
 import { Failure } from './failure.mjs';
-import { ensureJava } from './java.mjs';
+import { ensureJava, findJava } from './java.mjs';
 
 /** @param {string} root @param {(line: string) => void} say @param {boolean} local whether Kafka and the registry run here */
 export async function setup(root, say, local) {
   await setupPackages(root, say);
   if (!local) return;
   await ensureJava(say);
+  if (hasLocalParts()) return;
+  // Maven is no better off than we were: it may have found no Java either.
+  if (!hasMaven()) process.env.JAVA_HOME ||= dirname(dirname(findJava()));
   await downloadParts(say);
 }
 
