@@ -22,9 +22,12 @@ export function spawnRegistry({ java, dir, port }, stdio) {
     QUARKUS_MANAGEMENT_HOST: '127.0.0.1',
     QUARKUS_MANAGEMENT_PORT: '0',
     QUARKUS_LOG_LEVEL: 'WARN',
+    QUARKUS_HTTP_ACCESS_LOG_ENABLED: 'false',
     APICURIO_STORAGE_KIND: 'sql',
     APICURIO_STORAGE_SQL_KIND: 'h2',
     APICURIO_DATASOURCE_URL: `jdbc:h2:file:${join(dir, 'registry')}`,
   };
-  return spawn(java, ['-Xmx256m', '-XX:+ExitOnOutOfMemoryError', `-Devenkeel.home=${dir}`, '-jar', jar()], { stdio, env, detached: true });
+  // It answers a few requests an hour: the quick compiler alone has it up a quarter sooner.
+  const args = ['-Xmx256m', '-XX:TieredStopAtLevel=1', '-XX:+ExitOnOutOfMemoryError', `-Devenkeel.home=${dir}`, '-jar', jar()];
+  return spawn(java, args, { stdio, env, detached: true });
 }
