@@ -58,6 +58,6 @@ export function findJava() {
 /** Fetches a Java where none is new enough. Where that does not work either, findJava says what to do. @param {(line: string) => void} say */
 export async function ensureJava(say) {
   if (hasJava()) return;
-  await downloadJava(say).catch((error) => say(`a Java could not be fetched: ${error.message.split('\n')[0]}`));
+  await downloadJava(say).catch((error) => say(`a Java could not be fetched: ${error.message.trim().split('\n').at(-1)}`));
   findJava();
 }
