@@ -114,10 +114,13 @@ function endWith(supervisor, node24) {
   return state;
 }
 
+/** A child that could not be started has no pid. @param {{ pid: number }} process */
+const isAlive = ({ pid }) => pid > 0 && alive(pid);
+
 /** @param {boolean} json */
 function status(json) {
   const parent = parentOf(HOME);
-  const processes = readRun(HOME).processes.map((each) => ({ ...each, alive: alive(each.pid), ready: each.ready && alive(each.pid) }));
+  const processes = readRun(HOME).processes.map((each) => ({ ...each, alive: isAlive(each), ready: each.ready && isAlive(each) }));
   const ready = processes.length > 0 && processes.every((each) => each.ready);
   process.exitCode = ready ? 0 : 1;
   if (json) return console.log(JSON.stringify({ ready, processes }, null, 2));

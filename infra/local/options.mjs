@@ -1,9 +1,9 @@
 // What can be typed after npm start, and what is said when it cannot.
 import { parseArgs } from 'node:util';
 import { Failure } from './failure.mjs';
+import { DEFAULT_PORT } from './ports.mjs';
 
 const COMMANDS = ['start', 'setup', 'status'];
-const DEFAULT_PORT = 8_080;
 /** The last port that is derived from the base is base + 17. */
 const HIGHEST_PORT = 65_500;
 

@@ -2,7 +2,9 @@
 import { spawnSync } from 'node:child_process';
 import { readdirSync, readFileSync, readlinkSync } from 'node:fs';
 import { Failure } from './failure.mjs';
-import { listens } from './wait.mjs';
+import { cannotListen, listens } from './wait.mjs';
+
+export const DEFAULT_PORT = 8_080;
 
 /** @param {number} base @param {number} runtimes */
 export function portPlan(base, runtimes) {
@@ -37,20 +39,28 @@ export function portsOf(ports, own) {
 
 /** @param {Ports} ports @param {boolean} own @throws {Failure} one line: which port, who holds it, and the setting that moves it */
 export async function checkPorts(ports, own) {
-  for (const [name, port] of portsOf(ports, own))
-    if (await listens(port))
-      throw new Failure(
-        `Port ${port}, for ${name}, is taken by ${portHolder(port)}. Stop it, or move all ports with a setting: EVENKEEL_PORT=${await freeBase(ports, own)} npm start`,
-      );
+  for (const [name, port] of portsOf(ports, own)) {
+    const why = await taken(port);
+    if (why === undefined) continue;
+    const held = why === 'EADDRINUSE' ? `is taken by ${portHolder(port)}. Stop it, or` : `may not be listened on (${why}):`;
+    throw new Failure(`Port ${port}, for ${name}, ${held} move all ports with a setting: EVENKEEL_PORT=${await freeBase(ports, own)} npm start`);
+  }
+}
+
+/** @param {number} port @returns {Promise<string | undefined>} why, as a code */
+async function taken(port) {
+  // Where another listens on all addresses, some systems let us listen on ours all the same.
+  return (await listens(port)) ? 'EADDRINUSE' : cannotListen(port);
 }
 
 /** A base whose ports are all free now. @param {Ports} ports @param {boolean} own */
 async function freeBase(ports, own) {
-  for (let base = ports.gateway + 1_000; base < 60_000; base += 1_000) {
-    const taken = await Promise.all(portsOf(portPlan(base, ports.runtimes.length), own).map(([, port]) => listens(port)));
-    if (!taken.includes(true)) return base;
+  // Connections get their ports from 32768 on: none of ours stays free there.
+  for (let base = DEFAULT_PORT + 1_000; base < 32_000; base += 1_000) {
+    const codes = await Promise.all(portsOf(portPlan(base, ports.runtimes.length), own).map(([, port]) => taken(port)));
+    if (codes.every((code) => code === undefined)) return base;
   }
-  return 18_080;
+  return DEFAULT_PORT;
 }
 
 /** @param {number} port @returns {string} as a person would say it: `java (process 123)` */

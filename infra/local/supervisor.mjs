@@ -92,7 +92,7 @@ export class Supervisor {
     this.#save();
     if (process.env.EVENKEEL_NO_RESTART === '1') return this.#say(`${part.name} ended (${how}) and stays so: EVENKEEL_NO_RESTART is set`);
     const wait = BACKOFF_MS[Math.min(failures, BACKOFF_MS.length - 1)] ?? 0;
-    const again = failures === 0 ? '' : ` in ${wait / 1_000} s, for the ${failures + 1}th time, and goes on trying`;
+    const again = failures === 0 ? '' : ` in ${wait / 1_000} s, after ${failures + 1} ends, and as often as it takes`;
     this.#say(`${part.name} ended (${how}); it is started again${again}. Its log: ${logFile(this.#home, part.name)}`);
     setTimeout(() => {
       if (!this.#stopping) void this.#again(part, failures + 1);

@@ -30,6 +30,15 @@ export async function answers(url) {
   }
 }
 
+/** Asks as a service will: a port may be taken by a socket that listens to nobody. @param {number} port @returns {Promise<string | undefined>} why not, as a code */
+export function cannotListen(port) {
+  return new Promise((resolve) => {
+    const server = createServer();
+    server.once('error', (error) => resolve(/** @type {NodeJS.ErrnoException} */ (error).code ?? 'unknown'));
+    server.listen(port, '127.0.0.1', () => server.close(() => resolve(undefined)));
+  });
+}
+
 /** @returns {Promise<number>} */
 export function freePort() {
   return new Promise((resolve, reject) => {
