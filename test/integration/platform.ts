@@ -14,7 +14,8 @@ export type Logged = Decoded & { readonly partition: number; readonly offset: nu
 
 export class Platform {
   readonly home = mkdtempSync(join(tmpdir(), 'evenkeel-platform-'));
-  readonly port = 20_000 + Math.floor(Math.random() * 300) * 100;
+  /** Below the ports that the system gives to outgoing connections, from 32768 on. */
+  readonly port = 20_000 + Math.floor(Math.random() * 120) * 100;
   readonly url = `http://127.0.0.1:${this.port}`;
   readonly brokers = [`127.0.0.1:${this.port + 3}`];
   readonly registryUrl = `http://127.0.0.1:${this.port + 2}/apis/ccompat/v7`;
