@@ -1,10 +1,10 @@
 /** What each event changes in the rows it names. Pure; never asks today's rules about yesterday. */
 import type { Event, EventOf } from '#schemas/events.ts';
-import type { ConversationId, Instant, MicroUsd, TenantId } from '#schemas/ids.ts';
+import type { Instant, MicroUsd, TenantId } from '#schemas/ids.ts';
 import type { Row, State } from '#streams/engine/machine.ts';
 import { post } from './ledger.ts';
 import { nextTat } from './limits.ts';
-import { type Account, type Conversation, type Mark, newConversation, type Turn, type TurnStep } from './state.ts';
+import { type Account, type Conversation, type Mark, newConversation, newMark, type Turn, type TurnStep } from './state.ts';
 
 export type Rows = State<Account, Conversation, Mark>;
 const COMMANDS_REMEMBERED_MS = 7 * 86_400_000;
@@ -37,24 +37,7 @@ function kept(item: Conversation): Conversation | undefined {
 function queued(rows: Rows, event: EventOf<'request_queued'>, at: Instant): Rows {
   const { tenant, request, conversation, person, bodyDigest, arrival, deadline } = event;
   const item = rows.item ?? newConversation(tenant, conversation);
-  const mark: Mark = {
-    kind: 'request',
-    tenant,
-    id: request,
-    conversation,
-    person,
-    bodyDigest,
-    stage: 'queued',
-    outcome: null,
-    reason: null,
-    degraded: null,
-    cost: 0 as MicroUsd,
-    queuedAt: at,
-    startedAt: null,
-    finishedAt: null,
-    deadline,
-    forgetAt: null,
-  };
+  const mark: Mark = { ...newMark('request', tenant, request, at), conversation, person, bodyDigest, deadline };
   const waiting = [...item.waiting, { request, person, arrival, deadline, queuedAt: at }];
   const after = account(rows, { queued: rows.account.queued + 1, arrivals: arrival + 1 });
   return { ...after, item: { ...item, waiting }, mark };
@@ -124,21 +107,9 @@ function finished(rows: Rows, event: EventOf<'request_finished'>, at: Instant): 
 /** A command id is remembered, so that its repeat changes nothing. */
 function command(rows: Rows, event: Event & { readonly command: string; readonly tenant: TenantId }, at: Instant): Rows {
   const mark: Mark = {
-    kind: 'command',
-    tenant: event.tenant,
-    id: commandMark(event.command),
-    conversation: null as ConversationId | null,
-    person: null,
-    bodyDigest: '',
+    ...newMark('command', event.tenant, commandMark(event.command), at),
     stage: 'finished',
-    outcome: null,
-    reason: null,
-    degraded: null,
-    cost: 0 as MicroUsd,
-    queuedAt: at,
-    startedAt: null,
     finishedAt: at,
-    deadline: null,
     forgetAt: at + COMMANDS_REMEMBERED_MS,
   };
   return { ...rows, mark };

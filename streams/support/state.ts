@@ -5,7 +5,7 @@
 import avsc from 'avsc';
 import { as, boolean, type Infer, int, list, long, nullable, oneOf, type RecordShape, record, string } from '#schemas/avro.ts';
 import { MODES, OUTCOMES, REASONS, STEP_KINDS, WINDOWS } from '#schemas/events.ts';
-import type { ConversationId, MicroUsd, PersonId, RequestId, TenantId } from '#schemas/ids.ts';
+import { type ConversationId, type Instant, type MicroUsd, type PersonId, type RequestId, type TenantId, ZERO } from '#schemas/ids.ts';
 import { DEFAULT_POLICY, POLICY_RECORD } from '#schemas/policy.ts';
 import type { RowCodec } from '#streams/engine/machine.ts';
 
@@ -122,6 +122,28 @@ export function newAccount(tenant: TenantId): Account {
     finished: 0,
     refused: 0,
     balances: [],
+  };
+}
+
+/** A mark with nothing known of it but who and what it is. */
+export function newMark(kind: Mark['kind'], tenant: TenantId, id: string, queuedAt: Instant): Mark {
+  return {
+    kind,
+    tenant,
+    id,
+    conversation: null,
+    person: null,
+    bodyDigest: '',
+    stage: 'queued',
+    outcome: null,
+    reason: null,
+    degraded: null,
+    cost: ZERO,
+    queuedAt,
+    startedAt: null,
+    finishedAt: null,
+    deadline: null,
+    forgetAt: null,
   };
 }
 
