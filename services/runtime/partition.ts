@@ -31,6 +31,8 @@ export class FedPartition {
   /** One chain for each topic: a slow key of one record holds back those behind it, in order. */
   readonly #chains = new Map<string, Promise<void>>();
   #waiting = 0;
+  /** While paused: looks whether there is room again. */
+  #look: NodeJS.Timeout | undefined;
   #closed = false;
 
   constructor(partition: number, { task, logStarts }: Opened, ingress: Ingress, flow: Flow, onError: (error: Error) => void) {
@@ -98,9 +100,10 @@ export class FedPartition {
   #backpressure(): void {
     if (!this.#busy()) return;
     this.#flow.pause(this.#partition);
-    const look = setInterval(() => {
+    this.#look ??= setInterval(() => {
       if (this.#busy() && !this.#closed) return;
-      clearInterval(look);
+      clearInterval(this.#look);
+      this.#look = undefined;
       if (!this.#closed) this.#flow.resume(this.#partition);
     }, RESUME_MS);
   }
