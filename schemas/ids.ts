@@ -31,18 +31,11 @@ export function tenantId(text: unknown): TenantId {
   throw new EvenkeelError('tenant_id_invalid', `a tenant id matches ${TENANT.source}`);
 }
 
-function prefixed<T>(prefix: string) {
-  const pattern = new RegExp(`^${prefix}_[A-Za-z0-9_-]{22}$`);
-  return (text: unknown): T | undefined => (typeof text === 'string' && pattern.test(text) ? (text as T) : undefined);
-}
-/** undefined when `text` is no such id. */
-export const parseRequestId = prefixed<RequestId>('r');
-export const parseConversationId = prefixed<ConversationId>('c');
-export const parsePersonId = prefixed<PersonId>('p');
+const REQUEST = /^r_[A-Za-z0-9_-]{22}$/;
 
-/** @throws EvenkeelError `amount_invalid` unless `value` is a safe integer of micro-dollars */
-export function microUsd(value: number): MicroUsd {
-  if (Number.isSafeInteger(value)) return value as MicroUsd;
-  throw new EvenkeelError('amount_invalid', `money is a safe integer of micro-dollars, not ${value}`);
+/** undefined when `text` is no such id. */
+export function parseRequestId(text: unknown): RequestId | undefined {
+  return typeof text === 'string' && REQUEST.test(text) ? (text as RequestId) : undefined;
 }
+
 export const ZERO = 0 as MicroUsd;

@@ -11,21 +11,16 @@ import type { FairQueue } from './fair-queue.ts';
 import { emptyMeta } from './fold.ts';
 import { type Consumed, type Entry, Inbox } from './inbox.ts';
 import { dueTime, itemKey, rangeEnd, wordsKey } from './keys.ts';
-import type { Blocked, Machine, Output, Row, State, Work } from './machine.ts';
+import type { Blocked, Output, Row, State, Work } from './machine.ts';
 import { Overlay } from './overlay.ts';
-import type { Clock, Effects, Log, Meta, Offsets, PartitionLog, Store, Stores } from './ports.ts';
+import type { Clock, Effects, Log, Meta, Offsets, PartitionLog, Store } from './ports.ts';
 import { rebuild } from './rebuild.ts';
-import { discard, type Recovery, recover, type Topics } from './recover.ts';
+import { discard, type Recovery, recover } from './recover.ts';
 import { Round } from './round.ts';
 import { Running, type Wanted } from './running.ts';
 
-export type TaskOptions<A, R, K, I extends Row, E, X extends Work> = {
-  readonly machine: Machine<A, R, K, I, E, X>;
-  readonly partition: number;
-  readonly partitions: number;
-  readonly topics: Topics;
+export type TaskOptions<A, R, K, I extends Row, E, X extends Work> = Omit<Recovery<A, R, K, I, E, X>, 'discarded'> & {
   readonly log: Log;
-  readonly stores: Stores;
   readonly effects: (task: Task<A, R, K, I>) => Effects<X>;
   readonly clock: Clock;
   /** Effects in flight in this partition. */
@@ -36,12 +31,11 @@ export type TaskOptions<A, R, K, I extends Row, E, X extends Work> = {
   readonly maxGathered?: number;
   readonly maxOutputBytes?: number;
   readonly deadLetter: (input: I, error: Error, consumed: Consumed | undefined) => readonly Output[];
-  readonly report: Report<E>;
+  readonly report: Report;
 };
 /** What an operator should see. */
-export type Report<E> = {
+export type Report = {
   committed(what: { readonly events: number; readonly ms: number; readonly batch: number }): void;
-  events?(events: readonly E[], at: Instant): void;
   warn(message: string, error?: Error): void;
 };
 
@@ -63,7 +57,6 @@ export interface Task<A, R, K, I> {
     readonly full: boolean;
   };
   readonly store: Store;
-  readonly now: Instant;
   readonly lost: Promise<Error>;
   close(): Promise<void>;
 }
@@ -131,9 +124,6 @@ class PartitionTask<A, R, K, I extends Row, E, X extends Work> implements Task<A
   get store(): Store {
     if (!this.#store) throw new EvenkeelError('unavailable', `partition ${this.#options.partition} is being opened`);
     return this.#store;
-  }
-  get now(): Instant {
-    return this.#time.now();
   }
 
   position(topic: string): Offset {
