@@ -2,8 +2,9 @@ import type { Browser, Page } from 'playwright-core';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import type { TenantId } from '#schemas/ids.ts';
 import { token } from '../services/gateway-desk.ts';
+import { openBrowser } from './chromium.ts';
 import { DEMO, type DemoDesk } from './demo.ts';
-import { openBrowser, openStage } from './page.ts';
+import { openStage } from './page.ts';
 
 let browser: Browser;
 let stage: Awaited<ReturnType<typeof openStage>>;

@@ -1,7 +1,6 @@
 /** Chromium on a gateway that is told a story. */
 import { randomUUID } from 'node:crypto';
 import type { AddressInfo } from 'node:net';
-import { chromium } from 'playwright-core';
 import { createCodec, localSchemas } from '#schemas/codec.ts';
 import { Authenticator } from '#services/gateway/auth.ts';
 import { Lifecycle } from '#services/gateway/lifecycle.ts';
@@ -12,20 +11,6 @@ import { View } from '#services/gateway/view.ts';
 import { issuer } from '../services/gateway-desk.ts';
 import { Storyteller } from './demo.ts';
 
-const FLAGS = [
-  '--no-sandbox',
-  '--disable-gpu',
-  '--disable-quic',
-  '--no-first-run',
-  '--disable-background-networking',
-  '--disable-component-update',
-  '--disable-sync',
-];
-
-export function openBrowser() {
-  return chromium.launch({ executablePath: '/usr/bin/chromium', args: FLAGS });
-}
-
 /** The real server, over rows that a storyteller makes. */
 export async function openStage() {
   const [view, lifecycle] = [new View(), new Lifecycle()];
@@ -35,6 +20,7 @@ export async function openStage() {
     codec: createCodec(localSchemas()),
     vault: { seal: async (_tenant, _person, _place, words) => words, open: async (_tenant, _person, _place, words) => words },
     masterKey: new Uint8Array(32),
+    platformKey: new Uint8Array(32),
     partitions: 1,
     send: async () => undefined,
     peek: ({ tenant }) => story.account(tenant),

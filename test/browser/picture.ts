@@ -1,8 +1,9 @@
 /** Takes the README's picture: `node test/browser/picture.ts [folder]`. */
 import { join } from 'node:path';
 import { token } from '../services/gateway-desk.ts';
+import { openBrowser } from './chromium.ts';
 import { DEMO } from './demo.ts';
-import { openBrowser, openStage } from './page.ts';
+import { openStage } from './page.ts';
 
 const SIZES = {
   dashboard: { width: 1_480, height: 800, scheme: 'light', open: 'lumen-energy' },
