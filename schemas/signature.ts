@@ -5,10 +5,16 @@
  * HMAC-SHA256), a tenant's own producer with Ed25519 (RFC 8032) under a public key in the tenant's policy.
  */
 import { createHmac, createPublicKey, type KeyObject, sign, timingSafeEqual, verify } from 'node:crypto';
+import { deriveKey } from './digest.ts';
 
 export const KID_HEADER = 'ek-kid';
 export const SIGNATURE_HEADER = 'ek-sig';
 export const PLATFORM_KID = 'platform';
+
+/** The key under which the gateway signs and the runtime verifies. */
+export function platformSignatureKey(master: Uint8Array): Uint8Array {
+  return deriveKey(master, 'platform-signature');
+}
 
 function signed(topic: string, key: string, value: Uint8Array): Uint8Array {
   return Buffer.concat([Buffer.from(`evenkeel-request-v1\n${topic}\n${key}\n`), value]);

@@ -3,7 +3,8 @@ import { join } from 'node:path';
 import { Counter, Gauge, type Registry } from 'prom-client';
 import { createCodec } from '#schemas/codec.ts';
 import { runMain } from '#services/ops.ts';
-import { createKafka } from '#streams/kafka/client.ts';
+import { partitionCount } from '#streams/kafka/admin.ts';
+import { createKafka, withAdmin } from '#streams/kafka/client.ts';
 import { createSender } from '#streams/kafka/producer.ts';
 import { Reader } from '#streams/kafka/reader.ts';
 import { loadSchemas } from '#streams/kafka/registry.ts';
@@ -17,7 +18,10 @@ await runMain(async ({ config, log, metrics, fail }) => {
   const kafka = createKafka({ ...config.kafka, clientId: config.instance, warn });
   // What a producer fails at is said by the copier, by tenant and once.
   const producing = createKafka({ ...config.kafka, clientId: `${config.instance}.sender` });
-  const [codec, partitions] = await Promise.all([loadSchemas(config.registryUrl).then(createCodec), historyPartitions(kafka)]);
+  const [codec, partitions] = await Promise.all([
+    loadSchemas(config.registryUrl).then(createCodec),
+    withAdmin(kafka, (admin) => partitionCount(admin, 'auditor')),
+  ]);
   const [reader, again] = [new Reader(kafka, warn), new Reader(kafka, warn)];
   const stores = rocksStores(join(config.dataDir, 'audit'));
   const measured = measure(metrics, () => copiers.reduce((sum, each) => sum + each.failing, 0));
@@ -37,17 +41,6 @@ await runMain(async ({ config, log, metrics, fail }) => {
     },
   };
 });
-
-async function historyPartitions(kafka: ReturnType<typeof createKafka>): Promise<number> {
-  const admin = kafka.admin();
-  await admin.connect();
-  try {
-    const { topics } = await admin.fetchTopicMetadata({ topics: [HISTORY] });
-    return topics[0]?.partitions.length ?? 0;
-  } finally {
-    await admin.disconnect();
-  }
-}
 
 function measure(registry: Registry, failingTenants: () => number) {
   const registers = [registry];

@@ -4,7 +4,7 @@ import { connect } from 'node:net';
 import { type Codec, createCodec } from '#schemas/codec.ts';
 import { EvenkeelError } from '#schemas/errors.ts';
 import type { Batch } from '#streams/engine/ports.ts';
-import { createKafka } from '#streams/kafka/client.ts';
+import { createKafka, withAdmin } from '#streams/kafka/client.ts';
 import { Reader } from '#streams/kafka/reader.ts';
 import { loadSchemas } from '#streams/kafka/registry.ts';
 import { CommandError } from './command.ts';
@@ -30,16 +30,11 @@ export async function withLog<T>(principal: string, use: (log: LogAccess) => Pro
     return await use({
       codec,
       read: (topic, partition) => reader.read(topic, partition, 0),
-      async partitions(topic) {
-        const admin = kafka.admin();
-        await admin.connect();
-        try {
+      partitions: (topic) =>
+        withAdmin(kafka, async (admin) => {
           const { topics } = await admin.fetchTopicMetadata({ topics: [topic] });
           return topics[0]?.partitions.length ?? 0;
-        } finally {
-          await admin.disconnect();
-        }
-      },
+        }),
     });
   } catch (cause) {
     if (cause instanceof CommandError || cause instanceof EvenkeelError) throw cause;

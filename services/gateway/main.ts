@@ -2,10 +2,11 @@
 import { randomUUID } from 'node:crypto';
 import { join } from 'node:path';
 import { createCodec } from '#schemas/codec.ts';
+import { platformSignatureKey } from '#schemas/signature.ts';
 import { partitionOf } from '#schemas/topics.ts';
 import { openProjection } from '#streams/engine/projection.ts';
 import { partitionCount } from '#streams/kafka/admin.ts';
-import { createKafka } from '#streams/kafka/client.ts';
+import { createKafka, withAdmin } from '#streams/kafka/client.ts';
 import { createSender } from '#streams/kafka/producer.ts';
 import { Reader } from '#streams/kafka/reader.ts';
 import { loadSchemas } from '#streams/kafka/registry.ts';
@@ -31,10 +32,7 @@ async function start({ config, log, metrics, fail }: Context): Promise<Started> 
   const warn = (message: string) => log.warn(message);
   const client = (name: string) => createKafka({ ...config.kafka, clientId: `${config.instance}.${name}`, warn });
   const codec = createCodec(await loadSchemas(config.registryUrl));
-  const admin = client('admin').admin();
-  await admin.connect();
-  const partitions = await partitionCount(admin, 'gateway');
-  await admin.disconnect();
+  const partitions = await withAdmin(client('admin'), (admin) => partitionCount(admin, 'gateway'));
   const [reader, sender] = [new Reader(client('reader'), warn), createSender(client('sender'))];
   const vault = openVault({ log: reader, send: (records) => sender.send(records), codec, masterKey: config.masterKey, partitions });
   void vault.failed.then(fail);
@@ -69,6 +67,7 @@ async function start({ config, log, metrics, fail }: Context): Promise<Started> 
       codec,
       vault,
       masterKey: config.masterKey,
+      platformKey: platformSignatureKey(config.masterKey),
       partitions,
       send: (records) => sender.send(records),
       peek: (row) => projection.peek(row),

@@ -20,6 +20,7 @@ export type GatewayParts = {
   readonly codec: Codec;
   readonly vault: Pick<Vault, 'seal' | 'open'>;
   readonly masterKey: Uint8Array;
+  readonly platformKey: Uint8Array;
   readonly partitions: number;
   readonly send: (records: readonly Output[]) => Promise<unknown>;
   readonly peek: (row: Row) => State<Account, Conversation, Mark>;

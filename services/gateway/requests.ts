@@ -1,6 +1,6 @@
 /** Publishing a support request and reading it. A client is answered once the task has decided, or after a second: the record is safe. */
 import type { FastifyInstance } from 'fastify';
-import { deriveKey, keyedDigest, personId, requestId, tenantSecret } from '#schemas/digest.ts';
+import { keyedDigest, personId, requestId, tenantSecret } from '#schemas/digest.ts';
 import { EvenkeelError } from '#schemas/errors.ts';
 import type { Event } from '#schemas/events.ts';
 import { type PersonId, parseRequestId, type RequestId, type TenantId } from '#schemas/ids.ts';
@@ -119,7 +119,7 @@ function recordOf(parts: GatewayParts, caller: Caller, tenant: TenantId, body: B
     metadata: null,
     sealed: Buffer.from(sealed),
   });
-  const signature = signPlatform(deriveKey(parts.masterKey, 'platform-signature'), REQUESTS, tenant, value);
+  const signature = signPlatform(parts.platformKey, REQUESTS, tenant, value);
   return { topic: REQUESTS, partition: partition(parts, tenant), key: tenant, value, headers: { [KID_HEADER]: PLATFORM_KID, [SIGNATURE_HEADER]: signature } };
 }
 

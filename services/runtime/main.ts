@@ -2,10 +2,10 @@
 import { mkdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { createCodec } from '#schemas/codec.ts';
-import { deriveKey } from '#schemas/digest.ts';
+import { platformSignatureKey } from '#schemas/signature.ts';
 import { RUNTIME_GROUP } from '#schemas/topics.ts';
 import { partitionCount } from '#streams/kafka/admin.ts';
-import { createKafka } from '#streams/kafka/client.ts';
+import { createKafka, withAdmin } from '#streams/kafka/client.ts';
 import { joinGroup, type Member } from '#streams/kafka/consumer.ts';
 import { kafkaLog } from '#streams/kafka/partition-log.ts';
 import { createSender } from '#streams/kafka/producer.ts';
@@ -29,10 +29,7 @@ async function start({ config, log, metrics, fail }: Context): Promise<Started> 
   const client = (name: string) => createKafka({ ...config.kafka, clientId: `${config.instance}.${name}` });
   const warn = (message: string, error?: Error) => log.warn({ err: error }, message);
   const codec = createCodec(await loadSchemas(config.registryUrl));
-  const admin = client('admin').admin();
-  await admin.connect();
-  const partitions = await partitionCount(admin, 'runtime');
-  await admin.disconnect();
+  const partitions = await withAdmin(client('admin'), (admin) => partitionCount(admin, 'runtime'));
   const [reader, follower] = [new Reader(client('reader'), warn), new Reader(client('follower'), warn)];
   const sender = createSender(client('sender'));
   let member: Member | undefined;
@@ -54,7 +51,7 @@ async function start({ config, log, metrics, fail }: Context): Promise<Started> 
     ingress: new Ingress({
       codec,
       masterKey: config.masterKey,
-      platformKey: deriveKey(config.masterKey, 'platform-signature'),
+      platformKey: platformSignatureKey(config.masterKey),
       partitions,
       vault,
       policyOf: (tenant, partition) => {

@@ -5,7 +5,7 @@ import kafkajs, { type AclEntry, type Admin, type Kafka } from 'kafkajs';
 import { EvenkeelError } from '#schemas/errors.ts';
 import type { TenantId } from '#schemas/ids.ts';
 import { AUDIT_TOPIC, auditPrincipal, auditTopic, DEFAULT_PARTITIONS, PRINCIPALS, type Principal, RUNTIME_GROUP, TOPICS, type Topic } from '#schemas/topics.ts';
-import type { KafkaSettings } from './client.ts';
+import { type KafkaSettings, withAdmin } from './client.ts';
 
 const { AclResourceTypes, AclOperationTypes, AclPermissionTypes, ResourcePatternTypes } = kafkajs;
 const SCRAM_ITERATIONS = 8_192;
@@ -140,17 +140,13 @@ async function administrate(
   passwords: Readonly<Record<string, string>>,
   plan: (admin: Admin, there: ReadonlySet<string>) => Promise<{ readonly topics: readonly Created[]; readonly rights: readonly Right[] }>,
 ): Promise<Provisioned> {
-  const admin = kafka.admin();
-  await admin.connect();
-  try {
+  return withAdmin(kafka, async (admin) => {
     const there = new Set(await admin.listTopics());
     const { topics, rights } = await plan(admin, there);
     const acl = rights.flatMap(entries);
     const [created] = await Promise.all([createTopics(admin, there, topics), admin.createAcls({ acl }), setPasswords(settings, passwords)]);
     return { topics: created, acls: acl.length, principals: Object.keys(passwords).length };
-  } finally {
-    await admin.disconnect();
-  }
+  });
 }
 
 /** kafkajs cannot administer SCRAM users. */

@@ -3,7 +3,7 @@
  * membership and no way to leave a group in another's name, and its own brokers can do all three.
  */
 import { createRequire } from 'node:module';
-import kafkajs, { type Kafka, type KafkaConfig, logLevel } from 'kafkajs';
+import kafkajs, { type Admin, type Kafka, type KafkaConfig, logLevel } from 'kafkajs';
 import { EvenkeelError } from '#schemas/errors.ts';
 
 export type KafkaSettings = {
@@ -55,6 +55,17 @@ export function createKafka({ brokers, username, password, tls, clientId, warn }
     ...(username !== undefined && password !== undefined ? { sasl: { mechanism: 'scram-sha-512', username, password } } : {}),
   };
   return new kafkajs.Kafka(config);
+}
+
+/** Connects an administrator, and disconnects whatever comes of `use`. */
+export async function withAdmin<T>(kafka: Kafka, use: (admin: Admin) => Promise<T>): Promise<T> {
+  const admin = kafka.admin();
+  await admin.connect();
+  try {
+    return await use(admin);
+  } finally {
+    await admin.disconnect();
+  }
 }
 
 export function createCluster(kafka: Kafka): Cluster {

@@ -1,10 +1,9 @@
 import { generateKeyPairSync } from 'node:crypto';
-import { chromium } from 'playwright-core';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { deriveKey } from '#schemas/digest.ts';
 import type { TenantId } from '#schemas/ids.ts';
-import { KID_HEADER, PLATFORM_KID, SIGNATURE_HEADER, signPlatform, signProducer } from '#schemas/signature.ts';
+import { KID_HEADER, PLATFORM_KID, platformSignatureKey, SIGNATURE_HEADER, signPlatform, signProducer } from '#schemas/signature.ts';
 import { partitionOf } from '#schemas/topics.ts';
+import { openBrowser } from '../browser/chromium.ts';
 import { Platform } from './platform.ts';
 
 const PARTITIONS = 8;
@@ -135,7 +134,7 @@ describe('bad input gets a clear answer and delays nobody', () => {
     const good = request();
     const foreign = request({ tenantId: 'fastify' });
     const header = Buffer.from(good.subarray(0, 5));
-    const platformKey = deriveKey(Buffer.from(platform.secrets.masterKey, 'hex'), 'platform-signature');
+    const platformKey = platformSignatureKey(Buffer.from(platform.secrets.masterKey, 'hex'));
     const bad: readonly (readonly [string, string | null, Uint8Array | null, Record<string, Buffer | string>])[] = [
       ['record_tombstone', tenant, null, {}],
       ['record_unreadable', tenant, Buffer.from('{"message":"json"}'), {}],
@@ -233,18 +232,7 @@ describe('a repeat changes nothing', () => {
 
 describe('the live page', () => {
   test('moves within a second of a question, and its burn is the sum of the cost events', async () => {
-    const browser = await chromium.launch({
-      executablePath: process.env.CHROMIUM ?? '/usr/bin/chromium',
-      args: [
-        '--no-sandbox',
-        '--disable-gpu',
-        '--disable-quic',
-        '--no-first-run',
-        '--disable-background-networking',
-        '--disable-component-update',
-        '--disable-sync',
-      ],
-    });
+    const browser = await openBrowser();
     try {
       const page = await browser.newPage();
       const errors: string[] = [];

@@ -7,8 +7,8 @@ import { setMaxListeners } from 'node:events';
 import { performance } from 'node:perf_hooks';
 import { exportJWK, generateKeyPair, SignJWT } from 'jose';
 import { createCodec, localSchemas } from '#schemas/codec.ts';
-import { deriveKey } from '#schemas/digest.ts';
 import type { MicroUsd, TenantId } from '#schemas/ids.ts';
+import { platformSignatureKey } from '#schemas/signature.ts';
 import { partitionOf } from '#schemas/topics.ts';
 import { Authenticator, type Issuer } from '#services/gateway/auth.ts';
 import { Lifecycle } from '#services/gateway/lifecycle.ts';
@@ -148,6 +148,7 @@ async function openGateway({ log, send, vault, verdictMs, stores }: Shared) {
     codec,
     vault,
     masterKey,
+    platformKey: platformSignatureKey(masterKey),
     partitions: PARTITIONS,
     send,
     peek: (row) => projection.peek(row),
@@ -225,7 +226,7 @@ class FakeRuntime {
     const ingress = new Ingress({
       codec,
       masterKey,
-      platformKey: deriveKey(masterKey, 'platform-signature'),
+      platformKey: platformSignatureKey(masterKey),
       partitions: PARTITIONS,
       vault,
       policyOf: (tenant: TenantId, partition) => {
