@@ -4,14 +4,11 @@ import { createKafka } from '#streams/kafka/client.ts';
 import { kafkaLog } from '#streams/kafka/partition-log.ts';
 import { Reader } from '#streams/kafka/reader.ts';
 import { startKafka } from '../start-kafka.ts';
-import type { Report } from './report.ts';
+import { quantile, type Report } from './report.ts';
 
 const TRANSACTIONS = 400;
 const TARGET_MS = 15;
 const TOPICS = { history: 'tenant.events', words: 'support.steps' };
-
-const quantile = (values: readonly number[], q: number): number =>
-  Math.round(([...values].sort((a, b) => a - b)[Math.floor(values.length * q)] ?? 0) * 10) / 10;
 
 export async function commit(): Promise<Report> {
   const kafka = await startKafka();

@@ -3,16 +3,21 @@ import { cpus } from 'node:os';
 import { parseArgs } from 'node:util';
 import { commit } from './commit.ts';
 import { idle } from './idle.ts';
+import { pipeline } from './pipeline.ts';
 import type { Report } from './report.ts';
 
-const BENCHES: Readonly<Record<string, () => Promise<Report>>> = { commit, idle };
+const BENCHES: Readonly<Record<string, () => Promise<Report>>> = { commit, idle, pipeline };
 const HELP = `npm run bench -- NAME [--json]
 
   commit  a transaction's duration on a broker of its own
   idle    what a started platform costs when nothing happens (npm start first)
+  pipeline  the whole life of a request, sustained, beside a bare client loop
 Example: npm run bench -- commit --json`;
 
-const { values, positionals } = parseArgs({ allowPositionals: true, options: { json: { type: 'boolean' }, help: { type: 'boolean' } } });
+const { values, positionals } = parseArgs({
+  allowPositionals: true,
+  options: { json: { type: 'boolean' }, help: { type: 'boolean' }, requests: { type: 'string' } },
+});
 const bench = BENCHES[positionals[0] ?? ''];
 if (values.help || !bench) {
   console.log(HELP);

@@ -7,3 +7,9 @@ export type Report = {
   readonly met: boolean;
   readonly not_measured: readonly string[];
 };
+
+/** To hundredths. */
+export const round = (value: number): number => Math.round(value * 100) / 100;
+
+export const quantile = (values: readonly number[], q: number): number =>
+  Math.round(([...values].sort((a, b) => a - b)[Math.floor(values.length * q)] ?? 0) * 10) / 10;

@@ -1,0 +1,82 @@
+/** Wires a runtime on its real parts: the group, a task for each assigned partition, the vault, the knowledge, and an agent. */
+import { mkdirSync } from 'node:fs';
+import { join } from 'node:path';
+import { createCodec } from '#schemas/codec.ts';
+import { platformSignatureKey } from '#schemas/signature.ts';
+import { RUNTIME_GROUP } from '#schemas/topics.ts';
+import { partitionCount } from '#streams/kafka/admin.ts';
+import { createKafka, withAdmin } from '#streams/kafka/client.ts';
+import { joinGroup, type Member } from '#streams/kafka/consumer.ts';
+import { kafkaLog } from '#streams/kafka/partition-log.ts';
+import { createSender } from '#streams/kafka/producer.ts';
+import { Reader } from '#streams/kafka/reader.ts';
+import { loadSchemas } from '#streams/kafka/registry.ts';
+import { support } from '#streams/support/support.ts';
+import type { Config } from '../config.ts';
+import type { Context, Started } from '../ops.ts';
+import { openVault } from '../vault.ts';
+import { Knowledge } from './agent/retrieval.ts';
+import { Ingress } from './ingress.ts';
+import { TOPICS_IN } from './partition.ts';
+import { Runtime } from './runtime.ts';
+import { pageOfState } from './state-page.ts';
+import { taskOpener } from './tasks.ts';
+import type { Agent } from './turns.ts';
+
+const TOPICS = { history: 'tenant.events', words: 'support.steps' };
+
+export type AgentMaker = (parts: { readonly config: Config; readonly knowledge: Knowledge }) => Agent;
+
+export async function startRuntime({ config, log, metrics, fail }: Context, createAgent: AgentMaker): Promise<Started> {
+  mkdirSync(config.dataDir, { recursive: true });
+  const client = (name: string) => createKafka({ ...config.kafka, clientId: `${config.instance}.${name}` });
+  const warn = (message: string, error?: Error) => log.warn({ err: error }, message);
+  const codec = createCodec(await loadSchemas(config.registryUrl));
+  const partitions = await withAdmin(client('admin'), (admin) => partitionCount(admin, 'runtime'));
+  const [reader, follower] = [new Reader(client('reader'), warn), new Reader(client('follower'), warn)];
+  const sender = createSender(client('sender'));
+  let member: Member | undefined;
+  const kafka = kafkaLog({
+    kafka: client('transactions'),
+    reader,
+    follower,
+    group: RUNTIME_GROUP,
+    topics: TOPICS,
+    owned: (partition) => member?.owned(partition) ?? Promise.resolve(true),
+  });
+  const vault = openVault({ log: kafka, send: (records) => sender.send(records), codec, masterKey: config.masterKey, partitions });
+  void vault.failed.then(fail);
+  const knowledge = new Knowledge({ log: kafka, codec, fail, warn });
+  const agent = createAgent({ config, knowledge });
+  const open = taskOpener({ config, log, metrics, kafka, reader, codec, machine: support(codec), partitions, vault, knowledge, agent, topics: TOPICS });
+  const runtime: Runtime = new Runtime({
+    open,
+    ingress: new Ingress({
+      codec,
+      masterKey: config.masterKey,
+      platformKey: platformSignatureKey(config.masterKey),
+      partitions,
+      vault,
+      policyOf: (tenant, partition) => {
+        const { account } = runtime.task(partition).peek({ tenant });
+        return account.created ? account.policy : undefined;
+      },
+    }),
+    warn,
+    fail,
+  });
+  await vault.ready;
+  const memberFile = join(config.dataDir, 'member-id');
+  member = await joinGroup({ kafka: client('group'), group: RUNTIME_GROUP, topics: TOPICS_IN, memberFile }, runtime);
+  runtime.attach(member);
+  void member.failed.then(fail);
+  return {
+    waitingFor: () => (runtime.ready ? [] : ['its partitions']),
+    pages: { '/state': (query) => pageOfState(runtime.tasks, query), '/explain': (query) => runtime.explain(query) },
+    async close() {
+      await runtime.close();
+      await member?.close();
+      await Promise.all([vault.close(), knowledge.close(), sender.close(), reader.close(), follower.close()]);
+    },
+  };
+}

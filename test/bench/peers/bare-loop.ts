@@ -1,0 +1,122 @@
+/**
+ * The peer of `pipeline`: the same client, the same commits with the same records, and nothing else. Requests are consumed and pass three
+ * commits (accepted and dispatched, step started, step and request finished); records are bytes made beforehand.
+ */
+
+import type { Output } from '#streams/engine/machine.ts';
+import type { PartitionLog } from '#streams/engine/ports.ts';
+import { createKafka, withAdmin } from '#streams/kafka/client.ts';
+import { kafkaLog } from '#streams/kafka/partition-log.ts';
+import { createSender } from '#streams/kafka/producer.ts';
+import { Reader } from '#streams/kafka/reader.ts';
+
+type Settings = {
+  readonly brokers: readonly string[];
+  readonly username: string;
+  readonly password: string;
+  readonly partitions: number;
+  readonly requests: number;
+};
+const { partitions, requests, ...settings } = JSON.parse(process.argv[2] as string) as Settings;
+const TOPICS = { input: 'bench.requests', history: 'bench.events', words: 'bench.steps', results: 'bench.results' };
+const MOST = 1_000;
+const OUTSTANDING = 6_000;
+/** Bytes of a record, as the pipeline's are. */
+const BYTES = { request: 380, batch: 40, event: 200, words: 330, result: 330 };
+const client = (name: string) => createKafka({ ...settings, clientId: `bare.${name}` });
+
+const record = (topic: string, partition: number, bytes: number): Output => ({ topic, partition, key: 'tenant-1', value: Buffer.alloc(bytes, 1) });
+const times = (count: number, output: Output): Output[] => Array.from({ length: count }, () => output);
+/** What one request adds to the commit of each of its stages. */
+const stagesOf = (partition: number): readonly (readonly Output[])[] => {
+  const event = record(TOPICS.history, partition, BYTES.event);
+  const words = record(TOPICS.words, partition, BYTES.words);
+  return [[...times(2, event), words], [event], [...times(3, event), words, record(TOPICS.results, partition, BYTES.result)]];
+};
+
+class Loop {
+  readonly #log: PartitionLog;
+  readonly #stages: readonly (readonly Output[])[];
+  readonly #batch: Output;
+  /** How many wait for each stage. */
+  readonly #waiting = [0, 0, 0];
+  #offset = 0;
+  #busy = false;
+  readonly #finished: (count: number) => void;
+
+  constructor(partition: number, log: PartitionLog, finished: (count: number) => void) {
+    this.#log = log;
+    this.#finished = finished;
+    this.#stages = stagesOf(partition);
+    this.#batch = record(TOPICS.history, partition, BYTES.batch);
+  }
+
+  arrived(count: number, next: number): void {
+    this.#waiting[0] = (this.#waiting[0] as number) + count;
+    this.#offset = next;
+    if (!this.#busy) void this.#run();
+  }
+
+  async #run(): Promise<void> {
+    this.#busy = true;
+    while (this.#waiting.some((count) => count > 0)) {
+      let room = MOST;
+      const taken = [2, 1, 0].map((stage) => {
+        const count = Math.min(room, this.#waiting[stage] as number);
+        room -= count;
+        this.#waiting[stage] = (this.#waiting[stage] as number) - count;
+        return [stage, count] as const;
+      });
+      const records = [this.#batch];
+      for (const [stage, count] of taken) for (let at = 0; at < count; at++) records.push(...(this.#stages[stage] as readonly Output[]));
+      const inputs = taken.some(([stage, count]) => stage === 0 && count > 0) ? { [TOPICS.input]: this.#offset - (this.#waiting[0] as number) } : {};
+      await this.#log.commit(records, inputs as Record<string, number>);
+      for (const [stage, count] of taken) {
+        if (stage === 2) this.#finished(count);
+        else this.#waiting[stage + 1] = (this.#waiting[stage + 1] as number) + count;
+      }
+    }
+    this.#busy = false;
+  }
+}
+
+await withAdmin(client('admin'), async (admin) => {
+  const topics = Object.values(TOPICS).map((topic) => ({ topic, numPartitions: partitions, replicationFactor: 1 }));
+  await admin.createTopics({ topics, waitForLeaders: false });
+  for (let there = false; !there; await new Promise((resolve) => setTimeout(resolve, 100)))
+    there = await admin.fetchTopicMetadata({ topics: Object.values(TOPICS) }).then(
+      () => true,
+      () => false,
+    );
+});
+const [reader, follower] = [new Reader(client('reader'), () => undefined), new Reader(client('follower'), () => undefined)];
+const log = kafkaLog({ kafka: client('log'), reader, follower, group: 'bare', topics: TOPICS, owned: async () => true });
+let finished = 0;
+const marks: (readonly [number, number])[] = [];
+const loops = await Promise.all(
+  Array.from({ length: partitions }, async (_, partition) => {
+    return new Loop(partition, await log.open(partition), (count) => {
+      finished += count;
+      marks.push([performance.now(), finished]);
+    });
+  }),
+);
+const consumer = client('group').consumer({ groupId: 'bare', retry: { retries: 20 } });
+await consumer.connect();
+await consumer.subscribe({ topics: [TOPICS.input], fromBeginning: true });
+await consumer.run({
+  autoCommit: false,
+  eachBatch: async ({ batch }) => loops[batch.partition]?.arrived(batch.messages.length, Number(batch.lastOffset()) + 1),
+});
+const sender = createSender(client('sender'));
+for (let sent = 0; finished < requests; await new Promise((resolve) => setTimeout(resolve, 10))) {
+  const room = Math.min(OUTSTANDING - (sent - finished), requests - sent);
+  if (room > 0) void sender.send(Array.from({ length: room }, (_, at) => record(TOPICS.input, (sent + at) % partitions, BYTES.request)));
+  sent += Math.max(0, room);
+}
+const [from, to] = [marks.find(([, count]) => count >= requests * 0.2), marks.find(([, count]) => count >= requests * 0.98)] as [
+  [number, number],
+  [number, number],
+];
+console.log(JSON.stringify({ rate: ((to[1] - from[1]) * 1_000) / (to[0] - from[0]) }));
+process.exit(0);

@@ -1,0 +1,121 @@
+/**
+ * The whole life of a request, sustained: signed ingress, queue, hold, one free step, result, audit, with a runtime and an auditor as
+ * processes of their own. Latency is taken from the broker's append times, at half of the rate that was reached.
+ */
+import type { TenantId } from '#schemas/ids.ts';
+import { type Ask, Load, livesOf, type Made } from './load.ts';
+import { bareLoop } from './peers/bare.ts';
+import { BenchPlatform } from './platform.ts';
+import { quantile, type Report, round } from './report.ts';
+
+const TENANTS = 40;
+const REQUESTS = Number(process.argv.find((each) => each.startsWith('--requests='))?.slice(11) ?? 120_000);
+/** Sent and not yet answered: enough to keep every partition busy, too little to build a backlog. */
+const OUTSTANDING = 6_000;
+const PACED_S = 10;
+const TICK_MS = 10;
+const RATE_TARGET = 5_000;
+const P99_TARGET_MS = 250;
+const PEER_SHARE = 0.4;
+export const OPEN_POLICY = {
+  requestsPerSecond: 10_000,
+  burst: 100_000,
+  maxInFlight: 10_000,
+  maxQueued: 5_000_000,
+  deadlineMs: 3_600_000,
+  budgetDay: 1e15,
+  budgetMonth: 1e15,
+  budgetTotal: 1e15,
+};
+const SERVICES = ['runtime', 'auditor'] as const;
+
+export async function pipeline(): Promise<Report> {
+  const platform = await BenchPlatform.start();
+  try {
+    const tenants = await platform.tenants(TENANTS, OPEN_POLICY);
+    await platform.run('auditor', 'services/auditor/main.ts', 'auditor');
+    await platform.run('runtime', 'test/bench/constant-runtime.ts', 'runtime', { EVENKEEL_IN_FLIGHT_PER_PARTITION: '2000' });
+    const load = new Load(platform);
+    await load.open();
+    const reached = await sustained(platform, load, tenants);
+    const half = await paced(platform, load, tenants, reached.rate / 2);
+    const auditBehind = await auditCaughtUp(platform, load.sent);
+    await load.close();
+    for (const name of SERVICES) await platform.end(name);
+    const peer = await bareLoop(platform, REQUESTS);
+    return report(reached, half, auditBehind, peer.rate);
+  } finally {
+    await platform.stop();
+  }
+}
+
+/** As fast as it goes, with a bound on what is outstanding. The first fifth warms up. */
+export async function sustained(platform: BenchPlatform, load: Load, tenants: readonly TenantId[]) {
+  const made = await load.make(spread(REQUESTS, tenants));
+  const before = SERVICES.map((name) => platform.cpu(name));
+  const target = load.finished + made.length;
+  for (let at = 0; load.finished < target; ) {
+    const room = Math.min(OUTSTANDING - (load.sent - load.finished), made.length - at);
+    if (room > 0) void load.send(made.slice(at, at + room));
+    at += Math.max(0, room);
+    await pause(TICK_MS);
+  }
+  const times = load.resultTimes.slice(-made.length).sort((a, b) => a - b);
+  const [from, to] = [Math.floor(times.length * 0.2), Math.floor(times.length * 0.98)];
+  const rate = ((to - from) * 1_000) / ((times[to] as number) - (times[from] as number));
+  const cpu = SERVICES.map((name, at) => ((platform.cpu(name) - (before[at] as number)) * 1e6) / made.length);
+  return { rate, runtimeUs: cpu[0] as number, auditorUs: cpu[1] as number };
+}
+
+async function paced(platform: BenchPlatform, load: Load, tenants: readonly TenantId[], rate: number) {
+  const made: readonly Made[] = await load.make(spread(Math.floor(rate * PACED_S), tenants));
+  const [began, target] = [performance.now(), load.finished + made.length];
+  for (let at = 0; at < made.length; ) {
+    const due = Math.min(made.length, Math.floor(((performance.now() - began) / 1_000) * rate));
+    if (due > at) void load.send(made.slice(at, due));
+    at = due;
+    await pause(TICK_MS);
+  }
+  while (load.finished < target) await pause(TICK_MS);
+  const lives = await livesOf(platform);
+  // The first second joins what the run before has left.
+  const took = made.slice(Math.floor(rate)).map(({ request }) => (lives.get(request)?.finished ?? Number.NaN) - (lives.get(request)?.queued ?? 0));
+  return { rate, p50: quantile(took, 0.5), p99: quantile(took, 0.99) };
+}
+
+/** Seconds after the last result until the auditor has copied every event of it: six a request, and one for each tenant. */
+async function auditCaughtUp(platform: BenchPlatform, requests: number): Promise<number> {
+  const began = performance.now();
+  while ((await platform.metric('auditor', 'evenkeel_audit_entries_total')) < requests * 6 + TENANTS) await pause(100);
+  return (performance.now() - began) / 1_000;
+}
+
+const spread = (count: number, tenants: readonly TenantId[]): readonly Ask[] =>
+  Array.from({ length: count }, (_, at) => ({ tenant: tenants[at % tenants.length] as TenantId }));
+const pause = (ms: number) => new Promise<void>((resolve) => setTimeout(resolve, ms));
+
+type Reached = Awaited<ReturnType<typeof sustained>>;
+type Paced = Awaited<ReturnType<typeof paced>>;
+
+function report(reached: Reached, half: Paced, auditBehind: number, peerRate: number): Report {
+  const share = reached.rate / peerRate;
+  return {
+    name: 'pipeline',
+    figures: {
+      requests: REQUESTS,
+      requests_per_s: Math.round(reached.rate),
+      bare_loop_requests_per_s: Math.round(peerRate),
+      share_of_bare_loop: round(share),
+      half_rate_per_s: Math.round(half.rate),
+      accept_to_result_p50_ms: half.p50,
+      accept_to_result_p99_ms: half.p99,
+      runtime_cpu_us_per_request: Math.round(reached.runtimeUs),
+      auditor_cpu_us_per_request: Math.round(reached.auditorUs),
+      audit_behind_s: round(auditBehind),
+    },
+    ratio: round(share),
+    target: `${RATE_TARGET} requests/s, p99 accept to result under ${P99_TARGET_MS} ms at half of the rate reached, and ${PEER_SHARE} of a bare kafkajs loop`,
+    met: reached.rate >= RATE_TARGET && half.p99 < P99_TARGET_MS && share >= PEER_SHARE,
+    not_measured: ['the gateway', 'several runtimes', 'a broker on another machine', 'a model'],
+  };
+}
