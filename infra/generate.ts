@@ -5,7 +5,7 @@ import { fileURLToPath } from 'node:url';
 import { ERRORS } from '#schemas/errors.ts';
 import { POLICY } from '#schemas/policy.ts';
 import { SHAPES } from '#schemas/records.ts';
-import { TOPICS } from '#schemas/topics.ts';
+import { QUOTAS, TENANT_QUOTAS, TOPICS } from '#schemas/topics.ts';
 import { settingsTable } from '#services/config.ts';
 import { LIMITS } from '#streams/support/limits.ts';
 
@@ -13,6 +13,8 @@ const ROOT = fileURLToPath(new URL('..', import.meta.url));
 
 const row = (...cells: readonly (string | number)[]): string => `| ${cells.join(' | ')} |`;
 const table = (head: readonly string[], rows: readonly string[]): string => [row(...head), row(...head.map(() => '---')), ...rows].join('\n');
+
+const rate = (bytes: number | undefined): string => (bytes === undefined ? '' : `${bytes / 1_048_576} MiB/s`);
 
 /** The first sentence at a file's head. */
 function purpose(path: string): string {
@@ -41,6 +43,13 @@ const TABLES: Readonly<Record<string, () => string>> = {
     table(
       ['Topic', 'Holds', 'Cleanup', 'Written by', 'Read by'],
       Object.entries(TOPICS).map(([name, { holds, cleanup, writers, readers }]) => row(`\`${name}\``, holds, cleanup, writers.join(', '), readers.join(', '))),
+    ),
+  quotas: () =>
+    table(
+      ['Principal', 'Writes at most', 'Reads at most'],
+      Object.entries({ ...QUOTAS, 'producer-<tenant>': TENANT_QUOTAS.producer, 'auditor-<tenant>': TENANT_QUOTAS.auditor }).map(([name, of]) =>
+        row(`\`${name}\``, rate(of.producer_byte_rate), rate(of.consumer_byte_rate)),
+      ),
     ),
   limits: () =>
     table(

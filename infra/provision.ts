@@ -1,14 +1,14 @@
 /**
- * Topics, principals, ACLs and schemas, from the tables: `node infra/provision.ts`, or one tenant's own with `--tenant <id>`.
+ * Topics, principals, ACLs, quotas and schemas, from the tables: `node infra/provision.ts`, or one tenant's own with `--tenant <id>`.
  * Only the provisioner creates them.
  * Environment: KAFKA_BROKERS, KAFKA_USERNAME, KAFKA_PASSWORD (an administrator), SCHEMA_REGISTRY_URL and EVENKEEL_PRINCIPALS_FILE, a JSON
- * object of passwords by principal, in which `auditor-<tenant>` also provisions that tenant's audit topic.
+ * object of passwords by principal, in which `auditor-<tenant>` and `producer-<tenant>` also provision that tenant's audit topic and rights.
  */
 import { readFileSync } from 'node:fs';
 import { parseArgs } from 'node:util';
 import { EvenkeelError } from '#schemas/errors.ts';
 import { isTenantId, tenantId } from '#schemas/ids.ts';
-import { auditPrincipal } from '#schemas/topics.ts';
+import { auditPrincipal, producerPrincipal } from '#schemas/topics.ts';
 import { provision, provisionTenant } from '#streams/kafka/admin.ts';
 import { createKafka } from '#streams/kafka/client.ts';
 import { registerSchemas } from '#streams/kafka/registry.ts';
@@ -20,10 +20,7 @@ if (!SCHEMA_REGISTRY_URL || !EVENKEEL_PRINCIPALS_FILE) {
 }
 const { values: only } = parseArgs({ options: { tenant: { type: 'string' } } });
 const passwords = JSON.parse(readFileSync(EVENKEEL_PRINCIPALS_FILE, 'utf8')) as Record<string, string>;
-const tenants = Object.keys(passwords)
-  .filter((principal) => principal.startsWith('auditor-'))
-  .map((principal) => principal.slice('auditor-'.length))
-  .filter(isTenantId);
+const tenants = [...new Set(Object.keys(passwords).flatMap((principal) => /^(?:auditor|producer)-(.+)$/.exec(principal)?.[1] ?? []))].filter(isTenantId);
 const settings = {
   brokers: KAFKA_BROKERS.split(','),
   username: KAFKA_USERNAME,
@@ -35,9 +32,9 @@ const target = { kafka: createKafka(settings), settings };
 
 function one(text: string) {
   const tenant = tenantId(text);
-  const password = passwords[auditPrincipal(tenant)];
-  if (password === undefined) throw new EvenkeelError('setting_invalid', `${EVENKEEL_PRINCIPALS_FILE} has no password for ${auditPrincipal(tenant)}`);
-  return provisionTenant({ ...target, tenant, password });
+  if (tenants.includes(tenant)) return provisionTenant({ ...target, tenant, passwords });
+  const names = `${auditPrincipal(tenant)} or ${producerPrincipal(tenant)}`;
+  throw new EvenkeelError('setting_invalid', `${EVENKEEL_PRINCIPALS_FILE} has no password for ${names}`);
 }
 
 try {
@@ -47,6 +44,7 @@ try {
   console.log(`topics      ${done.topics} created`);
   console.log(`ACLs        ${done.acls} in force`);
   console.log(`principals  ${done.principals} with passwords`);
+  console.log(`quotas      ${done.quotas} in force`);
   console.log(`schemas     ${schemas.length} registered`);
 } catch (error) {
   if (!(error instanceof EvenkeelError)) throw error;

@@ -10,6 +10,22 @@ import type { ShapeName } from './records.ts';
 export const PRINCIPALS = ['gateway', 'runtime', 'auditor', 'operator'] as const;
 export type Principal = (typeof PRINCIPALS)[number];
 
+const MIB = 1_048_576;
+/** Bytes a second at each broker, which delays who exceeds them, and nobody else. Without one: no bound. */
+type Quota = { readonly producer_byte_rate?: number; readonly consumer_byte_rate?: number };
+export const QUOTAS: Readonly<Record<Principal, Quota>> = {
+  gateway: { producer_byte_rate: 32 * MIB },
+  // What these two write follows from what they read, and a transaction that the broker delays would delay every tenant of its partition.
+  runtime: {},
+  auditor: {},
+  operator: { producer_byte_rate: 16 * MIB },
+};
+/** Of each tenant's own principals: who publishes onto `support.requests`, and who reads `audit.<tenant>`. */
+export const TENANT_QUOTAS: Readonly<Record<'producer' | 'auditor', Quota>> = {
+  producer: { producer_byte_rate: MIB },
+  auditor: { consumer_byte_rate: 4 * MIB },
+};
+
 const HOUR = 3_600_000;
 const DAY = 24 * HOUR;
 
@@ -132,6 +148,10 @@ export function auditTopic(tenant: TenantId): string {
 /** The Kafka principal that may read that tenant's audit topic, and nothing else. */
 export function auditPrincipal(tenant: TenantId): string {
   return `auditor-${tenant}`;
+}
+/** The Kafka principal of a tenant's own producers: it may write `support.requests`, and nothing else. Whom it speaks for, signatures say. */
+export function producerPrincipal(tenant: TenantId): string {
+  return `producer-${tenant}`;
 }
 
 /** Kafka's default partitioner (murmur2 of the key, sign bit cleared), always called with the tenant alone. */

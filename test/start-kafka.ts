@@ -28,7 +28,7 @@ export type RunningKafka = TestKafka & {
 };
 export type KafkaOptions = { readonly brokers?: 1 | 3; readonly registry?: boolean };
 
-/** Passwords of the services and of two tenants' auditors; the provisioner's file. */
+/** Passwords of the services and of two tenants' auditors and producers; the provisioner's file. */
 export const TEST_PASSWORDS = {
   gateway: 'gateway-secret',
   runtime: 'runtime-secret',
@@ -36,6 +36,8 @@ export const TEST_PASSWORDS = {
   operator: 'operator-secret',
   'auditor-acme': 'acme-secret',
   'auditor-globex': 'globex-secret',
+  'producer-acme': 'acme-producer-secret',
+  'producer-globex': 'globex-producer-secret',
 };
 const ADMIN = { username: 'admin', password: 'admin-secret' };
 const WITHIN_MS = 90_000;

@@ -57,7 +57,7 @@ function completed(kept, port) {
 /** @param {number} port */
 function newSecrets(port) {
   const { privateKey, publicKey } = generateKeyPairSync('ed25519');
-  const names = [...PRINCIPALS, ...DEMO_TENANTS.map((tenant) => `auditor-${tenant}`)];
+  const names = [...PRINCIPALS, ...DEMO_TENANTS.flatMap((tenant) => [`auditor-${tenant}`, `producer-${tenant}`])];
   return {
     masterKey: randomBytes(32).toString('hex'),
     passwords: Object.fromEntries(names.map((name) => [name, randomBytes(18).toString('base64url')])),

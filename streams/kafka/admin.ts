@@ -1,15 +1,25 @@
-/** Topics, principals and ACLs from the tables: default-deny, literal names, least rights. Every call may be repeated. */
-import { pbkdf2Sync, randomBytes } from 'node:crypto';
-import { alterUserScramCredentialsV0, Connection } from '@platformatic/kafka';
+/** Topics, principals, ACLs and quotas from the tables: default-deny, literal names, least rights. Every call may be repeated. */
 import kafkajs, { type AclEntry, type Admin, type Kafka } from 'kafkajs';
 import { EvenkeelError } from '#schemas/errors.ts';
 import type { TenantId } from '#schemas/ids.ts';
-import { AUDIT_TOPIC, auditPrincipal, auditTopic, DEFAULT_PARTITIONS, PRINCIPALS, type Principal, RUNTIME_GROUP, TOPICS, type Topic } from '#schemas/topics.ts';
+import {
+  AUDIT_TOPIC,
+  auditPrincipal,
+  auditTopic,
+  DEFAULT_PARTITIONS,
+  PRINCIPALS,
+  type Principal,
+  producerPrincipal,
+  QUOTAS,
+  RUNTIME_GROUP,
+  TENANT_QUOTAS,
+  TOPICS,
+  type Topic,
+} from '#schemas/topics.ts';
 import { type KafkaSettings, withAdmin } from './client.ts';
+import { type QuotaOf, setPrincipals } from './principals.ts';
 
 const { AclResourceTypes, AclOperationTypes, AclPermissionTypes, ResourcePatternTypes } = kafkajs;
-const SCRAM_ITERATIONS = 8_192;
-const SHA_512 = 2;
 const VISIBLE_MS = 20_000;
 
 type TopicSettings = { readonly cleanup: string; readonly retentionMs: number | undefined; readonly maxMessageBytes: number };
@@ -98,10 +108,16 @@ function tenantRights(tenant: TenantId): readonly Right[] {
     { principal: auditPrincipal(tenant), type: AclResourceTypes.TOPIC, name, operations: [READ, DESCRIBE] },
     // A plain client reads with a group, its own alone.
     { principal: auditPrincipal(tenant), type: AclResourceTypes.GROUP, name: auditPrincipal(tenant), operations: [READ, DESCRIBE] },
+    { principal: producerPrincipal(tenant), type: AclResourceTypes.TOPIC, name: 'support.requests', operations: [WRITE, DESCRIBE] },
   ];
 }
 
-export type Provisioned = { readonly topics: number; readonly acls: number; readonly principals: number };
+const tenantQuotas = (tenant: TenantId): readonly QuotaOf[] => [
+  [producerPrincipal(tenant), TENANT_QUOTAS.producer],
+  [auditPrincipal(tenant), TENANT_QUOTAS.auditor],
+];
+
+export type Provisioned = { readonly topics: number; readonly acls: number; readonly principals: number; readonly quotas: number };
 type Target = { readonly kafka: Kafka; readonly settings: KafkaSettings };
 export type Provisioning = Target & {
   /** Passwords by principal. */
@@ -112,7 +128,7 @@ export type Provisioning = Target & {
 };
 
 /**
- * Creates what is missing. The audit topics and principals of `tenants` are included.
+ * Creates what is missing. The audit topics and principals of `tenants` are included; quotas are set as the tables say.
  * @throws EvenkeelError `partitions_changed` when the co-partitioned topics that exist have different counts
  */
 export function provision({ passwords, tenants, partitions = DEFAULT_PARTITIONS, ...target }: Provisioning): Promise<Provisioned> {
@@ -124,59 +140,38 @@ export function provision({ passwords, tenants, partitions = DEFAULT_PARTITIONS,
       partitions: TOPICS[topic].partitions === 'co' ? count : 1,
       settings: TOPICS[topic],
     }));
-    return { topics: [...shared, ...tenants.map(audit)], rights: [...serviceRights(count), ...tenants.flatMap(tenantRights)] };
+    return {
+      topics: [...shared, ...tenants.map(audit)],
+      rights: [...serviceRights(count), ...tenants.flatMap(tenantRights)],
+      quotas: [...PRINCIPALS.map((principal) => [principal, QUOTAS[principal]] as const), ...tenants.flatMap(tenantQuotas)],
+    };
   });
 }
 
-/** One tenant's own: its audit topic, its auditor principal with `password`, and their rights. */
-export function provisionTenant({ tenant, password, ...target }: Target & { readonly tenant: TenantId; readonly password: string }): Promise<Provisioned> {
-  return administrate(target, { [auditPrincipal(tenant)]: password }, async () => ({ topics: [audit(tenant)], rights: tenantRights(tenant) }));
+/** One tenant's own: its audit topic, its auditor and producer principals as far as there are `passwords`, their rights and quotas. */
+export function provisionTenant({
+  tenant,
+  passwords,
+  ...target
+}: Target & Pick<Provisioning, 'passwords'> & { readonly tenant: TenantId }): Promise<Provisioned> {
+  const own = Object.fromEntries(Object.entries(passwords).filter(([name]) => name === auditPrincipal(tenant) || name === producerPrincipal(tenant)));
+  return administrate(target, own, async () => ({ topics: [audit(tenant)], rights: tenantRights(tenant), quotas: tenantQuotas(tenant) }));
 }
 
 const audit = (tenant: TenantId): Created => ({ topic: auditTopic(tenant), partitions: 1, settings: AUDIT_TOPIC });
 
+type Plan = { readonly topics: readonly Created[]; readonly rights: readonly Right[]; readonly quotas: readonly QuotaOf[] };
+
 async function administrate(
   { kafka, settings }: Target,
   passwords: Readonly<Record<string, string>>,
-  plan: (admin: Admin, there: ReadonlySet<string>) => Promise<{ readonly topics: readonly Created[]; readonly rights: readonly Right[] }>,
+  plan: (admin: Admin, there: ReadonlySet<string>) => Promise<Plan>,
 ): Promise<Provisioned> {
   return withAdmin(kafka, async (admin) => {
     const there = new Set(await admin.listTopics());
-    const { topics, rights } = await plan(admin, there);
+    const { topics, rights, quotas } = await plan(admin, there);
     const acl = rights.flatMap(entries);
-    const [created] = await Promise.all([createTopics(admin, there, topics), admin.createAcls({ acl }), setPasswords(settings, passwords)]);
-    return { topics: created, acls: acl.length, principals: Object.keys(passwords).length };
+    const [created] = await Promise.all([createTopics(admin, there, topics), admin.createAcls({ acl }), setPrincipals(settings, passwords, quotas)]);
+    return { topics: created, acls: acl.length, principals: Object.keys(passwords).length, quotas: quotas.length };
   });
-}
-
-/** kafkajs cannot administer SCRAM users. */
-async function setPasswords(settings: KafkaSettings, passwords: Readonly<Record<string, string>>): Promise<void> {
-  const connection = await anyBroker(settings);
-  try {
-    const upserts = Object.entries(passwords).map(([name, password]) => {
-      const salt = randomBytes(32);
-      const saltedPassword = pbkdf2Sync(password, salt, SCRAM_ITERATIONS, 64, 'sha512');
-      return { name, mechanism: SHA_512, iterations: SCRAM_ITERATIONS, salt, saltedPassword };
-    });
-    await alterUserScramCredentialsV0.api.async(connection, [], upserts);
-  } finally {
-    await connection.close();
-  }
-}
-
-/** @throws EvenkeelError `unavailable` when none of the brokers takes a connection */
-async function anyBroker({ brokers, username, password, tls }: KafkaSettings): Promise<Connection> {
-  let last: unknown;
-  for (const broker of brokers) {
-    const { hostname, port } = new URL(`kafka://${broker}`);
-    const sasl = username === undefined ? {} : { sasl: { mechanism: 'SCRAM-SHA-512' as const, username, password: password ?? '' } };
-    const connection = new Connection('evenkeel-provision', { ...sasl, ...(tls ? { tls: {} } : {}) });
-    try {
-      await connection.connect(hostname.replace(/^\[|\]$/g, ''), Number(port || 9092));
-      return connection;
-    } catch (error) {
-      last = error;
-    }
-  }
-  throw new EvenkeelError('unavailable', `no broker of ${brokers.join(', ')} takes a connection`, { cause: last });
 }

@@ -28,7 +28,7 @@ test('provisioning again changes nothing, is quick, and keeps the number of part
 
 test('a tenant’s auditor reads its own audit topic and no other; only the auditor writes it', async () => {
   const tenant = `late-${process.pid}` as TenantId;
-  await provisionTenant({ kafka: createKafka(settings), settings, tenant, password: 'late-secret' });
+  await provisionTenant({ kafka: createKafka(settings), settings, tenant, passwords: { [`auditor-${tenant}`]: 'late-secret' } });
   const [writer, stranger] = [createSender(as('auditor', TEST_PASSWORDS.auditor)), createSender(as('gateway', TEST_PASSWORDS.gateway))];
   const record = { topic: auditTopic(tenant), partition: 0, key: '1', value: Buffer.from('entry') };
   await writer.send([record]);

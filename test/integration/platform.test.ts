@@ -153,7 +153,7 @@ describe('bad input gets a clear answer and delays nobody', () => {
       ['body_invalid', tenant, ...withSignature(request({ role: 'root' }), signed)],
     ];
     // A forged tenant: fastify's name under undici's key, on fastify's partition.
-    const producer = platform.client('admin').producer({
+    const producer = platform.client('producer-undici').producer({
       createPartitioner:
         () =>
         ({ message }) =>
