@@ -8,7 +8,7 @@ import { answers, freePort, until } from '#infra/local/wait.mjs';
 import { type Codec, createCodec } from '#schemas/codec.ts';
 import type { TenantId } from '#schemas/ids.ts';
 import type { Policy } from '#schemas/policy.ts';
-import { DEFAULT_PARTITIONS, partitionOf } from '#schemas/topics.ts';
+import { auditPrincipal, DEFAULT_PARTITIONS, partitionOf } from '#schemas/topics.ts';
 import { provisionTenant } from '#streams/kafka/admin.ts';
 import { createKafka } from '#streams/kafka/client.ts';
 import { createSender } from '#streams/kafka/producer.ts';
@@ -93,7 +93,9 @@ export class BenchPlatform {
       tenants.push(tenant);
     }
     const settings = { brokers, ...admin, clientId: 'bench.provision' };
-    if (audited) for (const tenant of tenants) await provisionTenant({ kafka: this.client('admin'), settings, tenant, password: 'bench-secret' });
+    if (audited)
+      for (const tenant of tenants)
+        await provisionTenant({ kafka: this.client('admin'), settings, tenant, passwords: { [auditPrincipal(tenant)]: 'bench-secret' } });
     await this.createTenants(tenants, policy);
     return tenants;
   }
