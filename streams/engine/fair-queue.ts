@@ -1,34 +1,40 @@
 /**
  * Start-time fair queueing on cost (Goyal, Vin and Cheng, 1996), one head per tenant, synchronous and ephemeral.
  *
+ * A cost is known only at its end, so a tenant's account has two parts: what it has `spent`, and what it is `held` to spend by what runs.
  * Its own invariants:
- * a. A tenant is dispatched at the virtual start `max(V, finish)` it had when it became ready; V is the start of the last dispatch.
- * b. A charge moves `finish` by amount ÷ weight. It may be negative (the settlement was below the estimate) and is never clamped while
- *    the tenant stays ready: clamped refunds let shares drift.
- * c. A tenant that was idle or blocked gains no credit for that time: becoming ready lifts `finish` to V.
- * d. Work-conserving: while any tenant is ready, `next` names one.
+ * a. The ready tenant with the least (spent + held) ÷ weight is next; of equals, the one that has stood there longest.
+ * b. Virtual time V is the least `spent` among the ready, and never goes back: no ready tenant is behind it. What the others are held for is no
+ *    part of V: a tenant that joins has nothing running, and must not stand behind the running work of those who have.
+ * c. A tenant that was idle or blocked gains no credit for that time: becoming ready lifts `spent` to V.
+ * d. A settlement moves cost from held to spent. `spent` never shrinks, so nothing has to be clamped, and shares do not drift.
+ * e. Work-conserving: while any tenant is ready, `next` names one.
  */
 import type { Instant, TenantId } from '#schemas/ids.ts';
 import { Heap } from './heap.ts';
-import { type Blocked, type ItemId, isBlocked, type Ready } from './machine.ts';
+import { type Blocked, type Charge, type ItemId, isBlocked, type Ready } from './machine.ts';
 
 export type Head = (Ready & { readonly item: ItemId }) | Blocked | undefined;
 type Flow = {
   readonly tenant: TenantId;
-  finish: number;
+  /** Virtual: micro-dollars ÷ the weight of their time. */
+  spent: number;
+  /** Micro-dollars. */
+  held: number;
+  weight: number;
   head: Head;
-  /** Raised at each change of place; a heap entry with another number is stale. */
-  version: number;
 };
-type Entry = { readonly flow: Flow; readonly version: number };
 
 export class FairQueue {
   readonly #flows = new Map<TenantId, Flow>();
-  readonly #ready = new Heap<Entry>();
-  readonly #blocked = new Heap<Entry>();
+  /** The ready by what they have spent and are held for: the order of dispatch. */
+  readonly #ready = new Heap<Flow>();
+  /** The ready by what they have spent: virtual time. */
+  readonly #spent = new Heap<Flow>();
+  /** The blocked by when to look again. */
+  readonly #blocked = new Heap<Flow>();
   readonly #headOf: (tenant: TenantId, now: Instant) => Head;
   #virtual = 0;
-  #readyCount = 0;
 
   constructor(headOf: (tenant: TenantId, now: Instant) => Head) {
     this.#headOf = headOf;
@@ -38,72 +44,69 @@ export class FairQueue {
   touch(tenant: TenantId, now: Instant): void {
     const head = this.#headOf(tenant, now);
     const flow = this.#flow(tenant);
-    const wasReady = isReady(flow.head);
+    if (isReady(head) && !isReady(flow.head)) flow.spent = Math.max(flow.spent, this.#now());
     flow.head = head;
-    if (isReady(head) && !wasReady) flow.finish = Math.max(flow.finish, this.#virtual);
-    else if (head === undefined && flow.finish <= this.#virtual) this.#flows.delete(tenant);
-    this.#readyCount += Number(isReady(head)) - Number(wasReady);
     this.#place(flow);
+    if (head === undefined && flow.held === 0 && flow.spent <= this.#now()) this.#flows.delete(tenant);
   }
 
-  /** `amount` in micro-dollars, may be negative. */
-  charge(tenant: TenantId, amount: number, weight: number): void {
-    if (amount === 0) return;
+  charge(tenant: TenantId, { held, spent }: Charge, weight: number): void {
     const flow = this.#flow(tenant);
-    flow.finish += amount / weight;
+    flow.held += held;
+    flow.spent += spent / weight;
+    flow.weight = weight;
     this.#place(flow);
   }
 
   /** The next row to dispatch, or when to ask again. The caller dispatches it, then charges and touches its tenant. */
   next(now: Instant): { readonly tenant: TenantId; readonly item: ItemId } | { readonly wakeAt: Instant | undefined } {
     this.#unblock(now);
-    for (let top = this.#ready.peek(); top; top = this.#ready.peek()) {
-      const { flow, version } = top.value;
-      if (version === flow.version && flow.head && !isBlocked(flow.head)) {
-        this.#virtual = Math.max(this.#virtual, top.rank);
-        return { tenant: flow.tenant, item: flow.head.item };
-      }
-      this.#ready.pop();
-    }
-    return { wakeAt: this.#blocked.peek()?.rank };
-  }
-
-  get hasReady(): boolean {
-    return this.#readyCount > 0;
+    const flow = this.#ready.peek();
+    if (flow && isReady(flow.head)) return { tenant: flow.tenant, item: flow.head.item };
+    const blocked = this.#blocked.peek();
+    return { wakeAt: blocked && this.#blocked.rank(blocked) };
   }
 
   /** How many ready tenants stand before this one, and what blocks it. */
   explain(tenant: TenantId): { readonly ahead: number; readonly blocked: Blocked | undefined } {
     const flow = this.#flows.get(tenant);
     if (!flow?.head) return { ahead: 0, blocked: undefined };
-    if (isBlocked(flow.head)) return { ahead: 0, blocked: flow.head };
-    let ahead = 0;
-    for (const other of this.#flows.values()) if (isReady(other.head) && other.finish < flow.finish) ahead++;
-    return { ahead, blocked: undefined };
+    return isBlocked(flow.head) ? { ahead: 0, blocked: flow.head } : { ahead: this.#ready.ahead(flow), blocked: undefined };
   }
 
   #flow(tenant: TenantId): Flow {
     let flow = this.#flows.get(tenant);
     if (!flow) {
-      flow = { tenant, finish: this.#virtual, head: undefined, version: 0 };
+      flow = { tenant, spent: this.#now(), held: 0, weight: 1, head: undefined };
       this.#flows.set(tenant, flow);
     }
     return flow;
   }
 
+  #now(): number {
+    const least = this.#spent.peek();
+    if (least) this.#virtual = Math.max(this.#virtual, this.#spent.rank(least) as number);
+    return this.#virtual;
+  }
+
   #place(flow: Flow): void {
-    flow.version++;
-    const entry = { flow, version: flow.version };
-    if (isReady(flow.head)) this.#ready.push(flow.finish, entry);
-    else if (flow.head?.until !== undefined) this.#blocked.push(flow.head.until, entry);
+    this.#now();
+    const { head } = flow;
+    if (isReady(head)) {
+      this.#ready.set(flow, flow.spent + flow.held / flow.weight);
+      this.#spent.set(flow, flow.spent);
+    } else {
+      this.#ready.delete(flow);
+      this.#spent.delete(flow);
+    }
+    if (head && isBlocked(head) && head.until !== undefined) this.#blocked.set(flow, head.until);
+    else this.#blocked.delete(flow);
   }
 
   #unblock(now: Instant): void {
-    for (let top = this.#blocked.peek(); top; top = this.#blocked.peek()) {
-      const stale = top.value.version !== top.value.flow.version;
-      if (!stale && top.rank > now) return;
-      this.#blocked.pop();
-      if (!stale) this.touch(top.value.flow.tenant, now);
+    for (let due = this.#blocked.peek(); due && (this.#blocked.rank(due) as number) <= now; due = this.#blocked.peek()) {
+      this.#blocked.delete(due);
+      this.touch(due.tenant, now);
     }
   }
 }

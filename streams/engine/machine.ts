@@ -13,11 +13,13 @@ export type State<A, R, K> = { readonly account: A; readonly item: R | undefined
 
 export type Ready = { readonly cost: MicroUsd };
 export type Blocked = { readonly limit: string; readonly until: Instant | undefined };
+/** Micro-dollars: what a tenant is held for by what runs, and what it has spent. A settlement takes from the first and adds to the second. */
+export type Charge = { readonly held: number; readonly spent: number };
 export const isBlocked = (head: Ready | Blocked): head is Blocked => 'limit' in head;
 
 /** queue: order of arrival, only while ready to run the next turn; due: when to wake; words: marks whose words are still wanted. */
 export type Keys = { readonly queue?: number | undefined; readonly due?: Instant | undefined; readonly words?: readonly MarkId[] | undefined };
-/** What should be running now; known by its key after a re-open. */
+/** What should be running now; known by its key after a re-open. `cost`: what its dispatch was charged as held. */
 export type Work = { readonly key: string; readonly cost: MicroUsd };
 
 /** A record for a topic. `words`: this output is also kept beside the state until its item no longer wants it. */
@@ -59,8 +61,8 @@ export interface Machine<A, R, K, I extends Row, E, X extends Work> {
   effect(item: R): X | undefined;
   /** `decide(dispatch)` asks the same function. */
   ready(account: A, item: R, now: Instant): Ready | Blocked;
-  /** What an event adds to its tenant's share in the fair queue, in micro-dollars; a correction is negative. */
-  charge(event: E): number;
+  /** What an event adds to its tenant's account in the fair queue; undefined: nothing. */
+  charge(event: E): Charge | undefined;
   /** The tenant's weight in the fair queue: twice the weight, twice the share. */
   weight(account: A): number;
   dispatch(row: Row): I;

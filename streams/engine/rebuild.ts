@@ -25,7 +25,7 @@ export function rebuild<A, R, K, I extends Row, E, X extends Work>(
   const wanted = running(store).map((row): Wanted<X> => {
     const { account, item } = overlay.state(row);
     const work = item === undefined ? undefined : machine.effect(item);
-    if (work) fair.charge(row.tenant, work.cost, machine.weight(account));
+    if (work) fair.charge(row.tenant, { held: work.cost, spent: 0 }, machine.weight(account));
     return { row, work };
   });
   for (let first = store.scan('queue', '', 1)[0]; first; ) {

@@ -7,7 +7,7 @@ import type { Instant, TenantId } from '#schemas/ids.ts';
 import type { FairQueue } from './fair-queue.ts';
 import type { Entry } from './inbox.ts';
 import { dueLimit, dueRow, dueTime } from './keys.ts';
-import type { Machine, Output, Row, State, Work } from './machine.ts';
+import type { Charge, Machine, Output, Row, State, Work } from './machine.ts';
 import type { Overlay } from './overlay.ts';
 import type { View } from './ports.ts';
 
@@ -111,15 +111,16 @@ export class Round<A, R, K, I extends Row, E, X extends Work> {
   #decide(input: I): number {
     const { machine, overlay, now } = this.#parts;
     const [eventsBefore, outputsBefore] = [this.events.length, this.outputs.length];
-    const charges: (readonly [number, number])[] = [];
+    const charges: (readonly [Charge, number])[] = [];
     try {
       const events = machine.decide(overlay.state(input), input, now);
       for (const event of events) {
         const after = overlay.apply(event, now);
         this.#record(input, event, after);
-        charges.push([machine.charge(event), machine.weight(after.account)]);
+        const charge = machine.charge(event);
+        if (charge) charges.push([charge, machine.weight(after.account)]);
       }
-      for (const [amount, weight] of charges) this.#parts.fair.charge(input.tenant, amount, weight);
+      for (const [charge, weight] of charges) this.#parts.fair.charge(input.tenant, charge, weight);
       if (events.length > 0) this.#touched.add(input.tenant);
       return events.length;
     } catch (error) {

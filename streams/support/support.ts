@@ -3,8 +3,8 @@ import type { Codec } from '#schemas/codec.ts';
 import { EvenkeelError } from '#schemas/errors.ts';
 import type { Batch, Event } from '#schemas/events.ts';
 import { EVENTS } from '#schemas/events.ts';
-import type { ConversationId, RequestId, TenantId } from '#schemas/ids.ts';
-import type { Keys, Machine, RowCodec, Work } from '#streams/engine/machine.ts';
+import type { ConversationId, MicroUsd, RequestId, TenantId } from '#schemas/ids.ts';
+import type { Charge, Keys, Machine, RowCodec, Work } from '#streams/engine/machine.ts';
 import { decide, ready } from './decide.ts';
 import { evolve, rowOf } from './evolve.ts';
 import type { Dispatch, Input, Wake } from './input.ts';
@@ -44,7 +44,7 @@ export function support(codec: Codec): Support {
     outputs: (after, event, input) => outputs(codec, after, event, input),
     itemKeys,
     markKeys: ({ forgetAt }) => ({ due: forgetAt ?? undefined }),
-    effect: ({ tenant, conversation, turn }) => (turn ? { key: turn.request, cost: turn.hold, tenant, request: turn.request, conversation, turn } : undefined),
+    effect: ({ tenant, conversation, turn }) => (turn ? { key: turn.request, cost: charged(turn.hold), tenant, request: turn.request, conversation, turn } : undefined),
     ready,
     charge,
     weight: ({ policy }) => policy.weight / 100,
@@ -62,10 +62,12 @@ function itemKeys({ turn, waiting }: Conversation): Keys {
   };
 }
 
-/** Charged by the hold at dispatch, corrected at settlement. */
-function charge(event: Event): number {
-  if (event.type === 'hold_placed') return Math.max(event.amount, LEAST_CHARGE);
-  return event.type === 'hold_settled' ? Math.max(event.settled, LEAST_CHARGE) - Math.max(event.held, LEAST_CHARGE) : 0;
+const charged = (amount: number): MicroUsd => Math.max(amount, LEAST_CHARGE) as MicroUsd;
+
+/** Held by the estimate at dispatch, spent at settlement. */
+function charge(event: Event): Charge | undefined {
+  if (event.type === 'hold_placed') return { held: charged(event.amount), spent: 0 };
+  return event.type === 'hold_settled' ? { held: -charged(event.held), spent: charged(event.settled) } : undefined;
 }
 
 function historyCodec(codec: Codec): RowCodec<Event | Batch> {
