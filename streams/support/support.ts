@@ -44,7 +44,8 @@ export function support(codec: Codec): Support {
     outputs: (after, event, input) => outputs(codec, after, event, input),
     itemKeys,
     markKeys: ({ forgetAt }) => ({ due: forgetAt ?? undefined }),
-    effect: ({ tenant, conversation, turn }) => (turn ? { key: turn.request, cost: charged(turn.hold), tenant, request: turn.request, conversation, turn } : undefined),
+    effect: ({ tenant, conversation, turn }) =>
+      turn ? { key: turn.request, cost: charged(turn.hold), tenant, request: turn.request, conversation, turn } : undefined,
     ready,
     charge,
     weight: ({ policy }) => policy.weight / 100,
