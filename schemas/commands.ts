@@ -1,6 +1,6 @@
 /** What an operator or tenant admin may ask for on `tenant.commands`. `commandId` makes a repeat harmless. */
-import { as, type Infer, long, nullable, oneOf, record, string } from './avro.ts';
-import { WINDOWS } from './events.ts';
+import { as, type Infer, long, nullable, oneOf, record, string, withDefault } from './avro.ts';
+import { COST_KINDS, WINDOWS } from './events.ts';
 import type { TenantId } from './ids.ts';
 
 const head = { tenantId: as<TenantId>(string), commandId: string, by: string, role: oneOf('command_role', ['operator', 'tenant_admin']) };
@@ -12,8 +12,16 @@ export const COMMANDS = {
   set_policy: record('set_policy', { ...head, changes, expectedVersion: nullable(long) }),
   suspend_tenant: record('suspend_tenant', head),
   resume_tenant: record('resume_tenant', head),
-  grant_budget: record('grant_budget', { ...head, window: oneOf('grant_window', WINDOWS), amount: long }),
-  record_cost: record('record_cost', { ...head, amount: long }),
+  grant_budget: record('grant_budget', { ...head, window: oneOf('grant_window', WINDOWS), amount: long, tokens: withDefault(long, 0) }),
+  /** A fact: it may come late, twice or out of order. `incurredAt` names the windows it belongs to; without it, those of its arrival. */
+  record_cost: record('record_cost', {
+    ...head,
+    amount: long,
+    tokens: withDefault(long, 0),
+    kind: withDefault(oneOf('command_cost_kind', COST_KINDS), 'outside'),
+    reference: withDefault(string, ''),
+    incurredAt: nullable(long),
+  }),
 } as const;
 
 type CommandShapes = typeof COMMANDS;

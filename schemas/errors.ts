@@ -35,6 +35,7 @@ export const ERRORS = {
   conversation_full: { class: 'retryable', title: 'The conversation has too many waiting messages' },
   deadline_expired: { class: 'terminal', title: 'The deadline had passed' },
   budget_exhausted: { class: 'retryable', title: 'The budget is spent' },
+  too_many_steps: { class: 'terminal', title: 'The request has taken all its steps' },
   overloaded: { class: 'retryable', title: 'The platform is at its bound' },
   // the platform itself
   unavailable: { class: 'retryable', title: 'A part of the platform does not answer' },

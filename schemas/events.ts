@@ -3,7 +3,7 @@
  * A window key is a UTC day `2026-11-24`, a month `2026-11` or `total`.
  * To add an event, add it here: the compiler names what `evolve` and `outputs` still lack. Fields added later need a default.
  */
-import { as, boolean, type Infer, int, list, long, nullable, oneOf, record, string } from './avro.ts';
+import { as, boolean, type Infer, int, list, long, nullable, oneOf, record, string, withDefault } from './avro.ts';
 import type { ConversationId, MicroUsd, Offset, PersonId, RequestId, TenantId } from './ids.ts';
 import { POLICY_RECORD } from './policy.ts';
 
@@ -16,6 +16,9 @@ const offset = as<Offset>(long);
 
 export const WINDOWS = ['day', 'month', 'total'] as const;
 export type Window = (typeof WINDOWS)[number];
+/** What a budget is counted in. */
+export const UNITS = ['micro_usd', 'tokens'] as const;
+export type Unit = (typeof UNITS)[number];
 export const OUTCOMES = ['answered', 'handed_off', 'refused'] as const;
 export type Outcome = (typeof OUTCOMES)[number];
 /** Why a request ended as it did. */
@@ -38,6 +41,12 @@ export type Mode = (typeof MODES)[number];
 /** read and idempotent steps may run again; an unsafe one never does. */
 export const STEP_KINDS = ['read', 'idempotent', 'unsafe'] as const;
 export type StepKind = (typeof STEP_KINDS)[number];
+/** What a step calls: the limits on tool calls ask. */
+export const STEP_CALLS = ['model', 'tool'] as const;
+export type StepCalls = (typeof STEP_CALLS)[number];
+/** outside: spent elsewhere; the others put right what was recorded, and may be negative. */
+export const COST_KINDS = ['outside', 'correction', 'price_correction'] as const;
+export type CostKind = (typeof COST_KINDS)[number];
 
 const source = oneOf('request_source', ['http', 'kafka']);
 const command = { tenant, command: string, by: string };
@@ -59,8 +68,23 @@ export const EVENTS = {
   policy_set: record('policy_set', { ...command, version: long, policy: POLICY_RECORD }),
   tenant_suspended: record('tenant_suspended', command),
   tenant_resumed: record('tenant_resumed', command),
-  budget_granted: record('budget_granted', { ...command, window: oneOf('budget_window', WINDOWS), key: string, amount: money }),
-  outside_cost_recorded: record('outside_cost_recorded', { ...command, ...windowKeys, amount: money }),
+  budget_granted: record('budget_granted', {
+    ...command,
+    window: oneOf('budget_window', WINDOWS),
+    key: string,
+    amount: money,
+    tokens: withDefault(long, 0),
+  }),
+  /** In the windows in which it was incurred. `reference` is the operator's own: an invoice, a price version. */
+  outside_cost_recorded: record('outside_cost_recorded', {
+    ...command,
+    ...windowKeys,
+    amount: money,
+    tokens: withDefault(long, 0),
+    kind: withDefault(oneOf('outside_cost_kind', COST_KINDS), 'outside'),
+    reference: withDefault(string, ''),
+    incurredAt: nullable(long),
+  }),
   command_refused: record('command_refused', { ...command, code: string, field: nullable(string) }),
   request_queued: record('request_queued', {
     ...ofRequest,
@@ -80,16 +104,22 @@ export const EVENTS = {
     limit: long,
     observed: long,
     retryAfterMs: nullable(long),
+    /** Of the table of limits. */
+    limitName: withDefault(string, ''),
   }),
   request_conflicted: record('request_conflicted', { ...ofRequest, bodyDigest: string }),
   /** Placed at dispatch: from here on the request runs. `mode` is the rung it starts on. */
-  hold_placed: record('hold_placed', { ...ofRequest, ...windowKeys, amount: money, degraded }),
+  hold_placed: record('hold_placed', { ...ofRequest, ...windowKeys, amount: money, degraded, tokens: withDefault(long, 0) }),
   step_started: record('step_started', {
     ...ofRequest,
     step: string,
     attempt: int,
     kind: oneOf('step_kind', STEP_KINDS),
     worstCase: money,
+    calls: withDefault(oneOf('step_calls', STEP_CALLS), 'model'),
+    worstTokens: withDefault(long, 0),
+    /** Of the operator's price table; 0: not priced by one. */
+    priceVersion: withDefault(int, 0),
   }),
   cost_recorded: record('cost_recorded', {
     ...ofRequest,
@@ -100,12 +130,28 @@ export const EVENTS = {
     inputTokens: long,
     outputTokens: long,
     model: string,
+    /** Its worst case, tokens under `inputTokens`. */
     presumed: boolean,
+    priceVersion: withDefault(int, 0),
   }),
   step_finished: record('step_finished', { ...ofRequest, step: string, attempt: int, digest: string }),
-  /** The step may not start: what is left of the hold is too little, or it must not run a second time. */
-  step_refused: record('step_refused', { ...ofRequest, step: string, code: string }),
-  hold_settled: record('hold_settled', { ...ofRequest, ...windowKeys, held: money, settled: money }),
+  /** The step may not start: a limit said no, or it must not run a second time. */
+  step_refused: record('step_refused', {
+    ...ofRequest,
+    step: string,
+    code: string,
+    limitName: withDefault(string, ''),
+    limit: withDefault(long, 0),
+    observed: withDefault(long, 0),
+  }),
+  hold_settled: record('hold_settled', {
+    ...ofRequest,
+    ...windowKeys,
+    held: money,
+    settled: money,
+    heldTokens: withDefault(long, 0),
+    settledTokens: withDefault(long, 0),
+  }),
   request_finished: record('request_finished', {
     ...ofRequest,
     outcome: oneOf('request_outcome', OUTCOMES),
@@ -123,8 +169,10 @@ export const EVENTS = {
     alert: oneOf('alert_kind', ['budget_soft', 'budget_hard']),
     window: oneOf('alert_window', WINDOWS),
     key: string,
+    /** In `unit`, as the limit. */
     spent: money,
     limit: money,
+    unit: withDefault(oneOf('alert_unit', UNITS), 'micro_usd'),
   }),
 } as const;
 

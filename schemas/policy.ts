@@ -18,10 +18,17 @@ export const POLICY = {
   budgetDay: { by: 'operator', min: 0, max: 1e15, fallback: 5_000_000, unit: 'micro-dollars' },
   budgetMonth: { by: 'operator', min: 0, max: 1e15, fallback: 100_000_000, unit: 'micro-dollars' },
   budgetTotal: { by: 'operator', min: 0, max: 1e15, fallback: 1_000_000_000_000, unit: 'micro-dollars' },
+  budgetTokensDay: { by: 'operator', min: 0, max: 1e15, fallback: 1_000_000_000, unit: 'tokens' },
+  budgetTokensMonth: { by: 'operator', min: 0, max: 1e15, fallback: 10_000_000_000, unit: 'tokens' },
+  budgetTokensTotal: { by: 'operator', min: 0, max: 1e15, fallback: 1_000_000_000_000, unit: 'tokens' },
   softPercent: { by: 'tenant_admin', min: 1, max: 100, fallback: 80, unit: 'percent of a budget' },
   requestCeiling: { by: 'operator', min: 1, max: 1e12, fallback: 20_000, unit: 'micro-dollars a request' },
+  requestTokens: { by: 'operator', min: 1, max: 1e9, fallback: 64_000, unit: 'tokens a request' },
   maxSteps: { by: 'operator', min: 1, max: 1_000, fallback: 8, unit: 'steps a request' },
+  maxToolCalls: { by: 'operator', min: 0, max: 10_000, fallback: 16, unit: 'tool calls in flight' },
+  maxToolFanOut: { by: 'tenant_admin', min: 0, max: 100, fallback: 4, unit: 'tool calls at once a request' },
   deadlineMs: { by: 'tenant_admin', min: 100, max: DAY_MS, fallback: 60_000, unit: 'ms' },
+  maxDeadlineMs: { by: 'operator', min: 100, max: DAY_MS, fallback: DAY_MS, unit: 'ms' },
   rememberMs: { by: 'operator', min: 60_000, max: 30 * DAY_MS, fallback: DAY_MS, unit: 'ms' },
 } as const satisfies Record<string, NumberField>;
 

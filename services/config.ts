@@ -69,6 +69,7 @@ export const SETTINGS = {
   gatewayUrl: setting('EVENKEEL_GATEWAY_URL', 'http://127.0.0.1:8080', url, 'where the command line finds the gateway'),
   home: setting('EVENKEEL_HOME', '.evenkeel', text, 'where npm start keeps addresses and secrets, which the command line reads'),
   inFlightPerPartition: setting('EVENKEEL_IN_FLIGHT_PER_PARTITION', '64', integer(1, 100_000), 'requests that run at once in one partition'),
+  pricesFile: setting('EVENKEEL_PRICES_FILE', '', optional, "JSON: the operator's prices in versions with an effective start; without it, the built-in ones"),
   modelDelayMs: setting('EVENKEEL_MODEL_DELAY_MS', '0', integer(0, 600_000), 'how long the offline model takes, to try out slow models'),
   logLevel: setting('EVENKEEL_LOG_LEVEL', 'info', level, LEVELS.join(', ')),
 } as const;

@@ -88,6 +88,8 @@ export function asText({ offset, time, event }: Line): string {
   return `${pc.dim(at)}  ${String(offset).padStart(8)}  ${event.type.padEnd(21)}  ${pc.dim(who.padEnd(24))}  ${facts(event)}`.trimEnd();
 }
 
+const amounts = (money: number, tokens: number): string => dollars(money) + (tokens === 0 ? '' : ` and ${tokens} tokens`);
+
 /** What of an event says most, in a few words: sums first. */
 function facts(event: Event): string {
   switch (event.type) {
@@ -96,15 +98,15 @@ function facts(event: Event): string {
     case 'policy_set':
       return `version ${event.version}, by ${event.by}`;
     case 'budget_granted':
-      return `${dollars(event.amount)} for ${event.key}, by ${event.by}`;
+      return `${amounts(event.amount, event.tokens)} for ${event.key}, by ${event.by}`;
     case 'outside_cost_recorded':
-      return `${dollars(event.amount)}, by ${event.by}`;
+      return `${event.kind.replace('_', ' ')} ${amounts(event.amount, event.tokens)} for ${event.day}${event.reference && `, ${event.reference}`}, by ${event.by}`;
     case 'command_refused':
       return [event.code, event.field].filter(Boolean).join(': ');
     case 'request_queued':
       return `from ${event.source}, estimate ${dollars(event.estimate)}`;
     case 'request_refused':
-      return `${event.code}: limit ${event.limit}, observed ${event.observed}`;
+      return `${event.limitName || event.code}: limit ${event.limit}, observed ${event.observed}`;
     case 'hold_placed':
       return `held ${dollars(event.amount)}${event.degraded ? `, degraded: ${event.degraded.mode}` : ''}`;
     case 'step_started':
@@ -114,13 +116,13 @@ function facts(event: Event): string {
     case 'step_finished':
       return `${event.step} #${event.attempt}`;
     case 'step_refused':
-      return `${event.step}: ${event.code}`;
+      return `${event.step}: ${event.limitName ? `${event.limitName}, ${event.observed} of ${event.limit}` : event.code}`;
     case 'hold_settled':
       return `settled ${dollars(event.settled)} of ${dollars(event.held)}`;
     case 'request_finished':
       return `${event.outcome}${event.reason === event.outcome ? '' : ` (${event.reason})`}, ${dollars(event.cost)}, ${event.queuedMs}+${event.ranMs} ms, ${event.citations} citations`;
     case 'alert_raised':
-      return `${event.alert} of ${event.key}: ${dollars(event.spent)} of ${dollars(event.limit)}`;
+      return `${event.alert} of ${event.key}: ${event.unit === 'tokens' ? `${event.spent} of ${event.limit} tokens` : `${dollars(event.spent)} of ${dollars(event.limit)}`}`;
     default:
       return '';
   }

@@ -2,8 +2,8 @@
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
 import type { CommandType } from '#schemas/commands.ts';
 import { EvenkeelError } from '#schemas/errors.ts';
-import { WINDOWS, type Window } from '#schemas/events.ts';
-import type { TenantId } from '#schemas/ids.ts';
+import { COST_KINDS, type CostKind, WINDOWS, type Window } from '#schemas/events.ts';
+import type { Instant, TenantId } from '#schemas/ids.ts';
 import type { ValueOf } from '#schemas/records.ts';
 import type { Topic } from '#schemas/topics.ts';
 import { commandMark } from '#streams/support/evolve.ts';
@@ -24,6 +24,7 @@ const CHANGES = {
   description: 'Fields of the policy; one that is unknown or out of bounds is refused with its path.',
 };
 const AMOUNT = { type: 'integer', examples: [1_000_000], description: 'Integer micro-dollars.' };
+const TOKENS = { type: 'integer', examples: [100_000] };
 const COMMAND = { security, headers: withKey('A repeat with the same key changes nothing.') };
 const DONE = { description: 'What it did, and where that stands in the history', type: 'object', additionalProperties: true };
 const submitted = { 202: { ...DONE, description: 'Written, and not decided within five seconds' }, ...PROBLEMS(400, 401, 403, 404, 409, 422, 503) };
@@ -98,25 +99,54 @@ function policyRoutes(app: FastifyInstance, parts: GatewayParts): void {
 
 function moneyRoutes(app: FastifyInstance, parts: GatewayParts): void {
   const shared = { ...COMMAND, tags: ['money'], params: TENANT, response: { 200: DONE, ...submitted } };
-  type Grant = { readonly window: Window; readonly amount_micro_usd: number };
+  type Grant = { readonly window: Window; readonly amount_micro_usd?: number; readonly tokens?: number };
   const grant = {
     ...shared,
     summary: 'Grant budget in the present window',
-    body: object(['window', 'amount_micro_usd'], { window: { enum: WINDOWS }, amount_micro_usd: AMOUNT }),
+    body: object(['window'], { window: { enum: WINDOWS }, amount_micro_usd: AMOUNT, tokens: TOKENS }),
   };
   app.post<{ Params: OfTenant; Body: Grant }>('/v1/tenants/:tenant/grants', { schema: grant }, async (request, reply) => {
     const who = await identify(parts, request);
     mustBe(who, 'operator');
-    const { window, amount_micro_usd: amount } = request.body;
-    return command(parts, request, reply, who, 'grant_budget', tenantFor(who, request.params.tenant), { window, amount });
+    const { window, amount_micro_usd: amount = 0, tokens = 0 } = request.body;
+    return command(parts, request, reply, who, 'grant_budget', tenantFor(who, request.params.tenant), { window, amount, tokens });
   });
-  type Cost = { readonly amount_micro_usd: number };
-  const cost = { ...shared, summary: 'Record a cost from outside', body: object(['amount_micro_usd'], { amount_micro_usd: AMOUNT }) };
+  type Cost = {
+    readonly amount_micro_usd?: number;
+    readonly tokens?: number;
+    readonly kind?: CostKind;
+    readonly reference?: string;
+    readonly incurred_at?: string;
+  };
+  const cost = {
+    ...shared,
+    summary: 'Record a cost from outside, or a correction',
+    description: 'A fact: it may come late, twice (with its Idempotency-Key) or out of order, and the balances are the same. It may overrun a budget.',
+    body: object([], {
+      amount_micro_usd: AMOUNT,
+      tokens: TOKENS,
+      kind: { enum: COST_KINDS, description: 'outside when absent; a correction may be negative.' },
+      reference: { type: 'string', description: 'Your own: an invoice, a price version; up to 100 letters, digits and ._:/+@-', examples: ['invoice-2026-11'] },
+      incurred_at: { type: 'string', description: 'When it was incurred, which names its day and month; now when absent.', examples: ['2026-11-23T18:00:00Z'] },
+    }),
+  };
   app.post<{ Params: OfTenant; Body: Cost }>('/v1/tenants/:tenant/costs', { schema: cost }, async (request, reply) => {
     const who = await identify(parts, request);
     mustBe(who, 'operator');
-    return command(parts, request, reply, who, 'record_cost', tenantFor(who, request.params.tenant), { amount: request.body.amount_micro_usd });
+    const { amount_micro_usd: amount = 0, tokens = 0, kind = 'outside', reference = '', incurred_at } = request.body;
+    const fields = { amount, tokens, kind, reference, incurredAt: instantOf(incurred_at) };
+    return command(parts, request, reply, who, 'record_cost', tenantFor(who, request.params.tenant), fields);
   });
+}
+
+/** With its zone: a time without one would be the gateway's. */
+const INSTANT = /^\d{4}-\d\d-\d\dT\d\d:\d\d(:\d\d(\.\d{1,3})?)?(Z|[+-]\d\d:\d\d)$/;
+
+function instantOf(text: string | undefined): Instant | null {
+  if (text === undefined) return null;
+  const at = INSTANT.test(text) ? Date.parse(text) : Number.NaN;
+  if (Number.isNaN(at)) throw new EvenkeelError('body_invalid', 'incurred_at: a time with its zone, as 2026-11-23T18:00:00Z');
+  return at;
 }
 
 type Fields<T extends CommandType> = Omit<ValueOf<T>, 'tenantId' | 'commandId' | 'by' | 'role'>;

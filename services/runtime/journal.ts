@@ -4,14 +4,22 @@
  */
 import { sha256 } from '#schemas/digest.ts';
 import { EvenkeelError } from '#schemas/errors.ts';
-import type { StepKind } from '#schemas/events.ts';
+import type { StepCalls, StepKind } from '#schemas/events.ts';
 import type { ConversationId, MicroUsd, RequestId, TenantId } from '#schemas/ids.ts';
 import type { Task } from '#streams/engine/task.ts';
 import type { Input } from '#streams/support/input.ts';
 import type { Account, Conversation, Mark, Turn } from '#streams/support/state.ts';
 
 export type SupportTask = Task<Account, Conversation, Mark, Input>;
-export type StepAsk = { readonly worstCase: MicroUsd; readonly kind: StepKind };
+export type StepAsk = {
+  readonly kind: StepKind;
+  readonly worstCase: MicroUsd;
+  readonly worstTokens: number;
+  /** model where it is not said. */
+  readonly calls?: StepCalls;
+  /** Where a price table says what the call costs. */
+  readonly priceVersion?: number;
+};
 export type StepResult<T> = {
   /** Any JSON. */
   readonly value: T;
@@ -47,10 +55,12 @@ export class StepJournal {
     const before = this.#step(this.#turn(), name);
     if (before && !before.open) return this.#recorded<T>(name);
     const attempt = (before?.attempt ?? 0) + 1;
-    const { item } = await this.#task.offer({ kind: 'step_start', ...this.#row, step: name, attempt, stepKind: ask.kind, worstCase: ask.worstCase });
+    const { kind: stepKind, worstCase, worstTokens, calls = 'model', priceVersion = 0 } = ask;
+    const asked = { step: name, attempt, stepKind, worstCase, worstTokens, calls, priceVersion };
+    const { item } = await this.#task.offer({ kind: 'step_start', ...this.#row, ...asked });
     const started = item?.turn && this.#step(item.turn, name);
     if (!started?.open || started.attempt !== attempt)
-      throw new EvenkeelError('budget_exhausted', `step ${name} may not start: what is left of the hold is too little`);
+      throw new EvenkeelError('budget_exhausted', `step ${name} may not start: a limit said no, and its step_refused event which`);
     const result = await call({ cap: ask.worstCase }, this.#signal);
     await this.#record(name, attempt, result);
     return result.value;

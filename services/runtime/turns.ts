@@ -5,7 +5,7 @@
 import type { Codec } from '#schemas/codec.ts';
 import { EvenkeelError } from '#schemas/errors.ts';
 import type { Mode, Outcome, Reason } from '#schemas/events.ts';
-import type { PersonId, RequestId, TenantId } from '#schemas/ids.ts';
+import type { Instant, PersonId, RequestId, TenantId } from '#schemas/ids.ts';
 import type { Effects } from '#streams/engine/ports.ts';
 import type { Finish } from '#streams/support/input.ts';
 import { MESSAGE_STEP } from '#streams/support/outputs.ts';
@@ -22,7 +22,9 @@ export type AgentAsk = {
   readonly role: string;
   readonly message: string;
   readonly degraded: Degraded;
-  readonly held: RunTurn['cost'];
+  readonly held: { readonly money: RunTurn['cost']; readonly tokens: number };
+  /** When the hold was placed: it is priced as of then. */
+  readonly startedAt: Instant;
 };
 export type AgentAnswer = {
   readonly outcome: Outcome;
@@ -88,7 +90,9 @@ async function answerOf(parts: TurnParts, task: SupportTask, work: RunTurn, sign
   const { message } = JSON.parse(Buffer.from(bytes).toString()) as Message;
   const journal = new StepJournal(task, words, work, signal);
   const { tenant, request, turn } = work;
-  return parts.agent({ tenant, request, person: turn.person, role: 'end_user', message, degraded: turn.degraded, held: turn.hold }, journal, signal);
+  const { person, degraded, startedAt } = turn;
+  const held = { money: turn.hold, tokens: turn.holdTokens };
+  return parts.agent({ tenant, request, person, role: 'end_user', message, degraded, held, startedAt }, journal, signal);
 }
 
 async function finishOf(parts: TurnParts, work: RunTurn, answer: AgentAnswer): Promise<Finish> {

@@ -5,12 +5,13 @@ import type { Event } from '#schemas/events.ts';
 import type { Instant, MicroUsd } from '#schemas/ids.ts';
 import { applyPolicy, DEFAULT_POLICY, type Policy } from '#schemas/policy.ts';
 import type { Rows } from './evolve.ts';
-import { keyOf, windowKeys } from './ledger.ts';
+import { balance, keyOf, windowKeys } from './ledger.ts';
+import type { Account } from './state.ts';
 
 export function decideCommand({ account, mark }: Rows, command: Command, now: Instant): readonly Event[] {
   if (mark) return [];
   const head = { tenant: command.tenantId, command: command.commandId, by: command.by };
-  const refuse = (code: ErrorCode, field: string | null = null): readonly Event[] => [{ type: 'command_refused', ...head, code, field }];
+  const refuse: Refuse = (code, field = null) => [{ type: 'command_refused', ...head, code, field }];
   if (command.role !== 'operator' && command.type !== 'set_policy') return refuse('forbidden');
   if (command.type === 'create_tenant') {
     if (account.created) return refuse('tenant_exists');
@@ -29,19 +30,49 @@ export function decideCommand({ account, mark }: Rows, command: Command, now: In
     case 'resume_tenant':
       return [{ type: 'tenant_resumed', ...head }];
     case 'grant_budget': {
-      if (!isAmount(command.amount)) return refuse('amount_invalid', 'amount');
-      const { window } = command;
-      return [{ type: 'budget_granted', ...head, window, key: keyOf(window, windowKeys(now)), amount: command.amount as MicroUsd }];
+      const { window, amount, tokens } = command;
+      const wrong = wrongAmount({ amount, tokens });
+      if (wrong) return refuse('amount_invalid', wrong);
+      return [{ type: 'budget_granted', ...head, window, key: keyOf(window, windowKeys(now)), amount: amount as MicroUsd, tokens }];
     }
     case 'record_cost':
-      if (!isAmount(command.amount)) return refuse('amount_invalid', 'amount');
-      return [{ type: 'outside_cost_recorded', ...head, ...windowKeys(now), amount: command.amount as MicroUsd }];
+      return recordCost(account, command, now, refuse);
   }
 }
 
+/** The windows follow from when it was incurred: so facts that come late or out of order come to the same balances. */
+function recordCost(account: Account, command: Extract<Command, { type: 'record_cost' }>, now: Instant, refuse: Refuse): readonly Event[] {
+  const { tenantId: tenant, commandId, by, amount, tokens, kind, reference, incurredAt } = command;
+  const wrong = wrongAmount({ amount, tokens });
+  if (wrong) return refuse('amount_invalid', wrong);
+  if (kind === 'outside' && (amount < 0 || tokens < 0)) return refuse('amount_invalid', 'amount: a cost is not negative; a correction may be');
+  const total = balance(account, 'total', 'total');
+  if (Math.abs(total.settled + amount) > MOST_IN_ALL || Math.abs(total.settledTokens + tokens) > MOST_IN_ALL)
+    return refuse('amount_invalid', 'amount: the sum of all costs would pass its bound');
+  if (!REFERENCE.test(reference)) return refuse('body_invalid', 'reference: up to 100 letters, digits and ._:/+@-');
+  const at = incurredAt ?? now;
+  if (at > now + CLOCKS_APART_MS) return refuse('body_invalid', 'incurred_at: a fact is not of the future');
+  if (at < now - OLDEST_FACT_MS)
+    return refuse('body_invalid', `incurred_at: at most ${OLDEST_FACT_MS / DAY_MS} days ago, for as long as a repeat is known by its key`);
+  const fact = { amount: amount as MicroUsd, tokens, kind, reference, incurredAt };
+  return [{ type: 'outside_cost_recorded', tenant, command: commandId, by, ...windowKeys(at), ...fact }];
+}
+
+type Refuse = (code: ErrorCode, field?: string | null) => readonly Event[];
+
+const DAY_MS = 86_400_000;
+/** A fact that names its time is counted once for ever: its key is remembered for longer than it may come late (evolve.ts). */
+export const OLDEST_FACT_MS = 35 * DAY_MS;
+const CLOCKS_APART_MS = 60_000;
+const REFERENCE = /^[\w.:/+@-]{0,100}$/;
 /** A fact or grant of more than a billion dollars is a slip of the keyboard, and sums stay within 2^53. */
 const MOST = 1e15;
-const isAmount = (amount: number): boolean => Number.isSafeInteger(amount) && Math.abs(amount) <= MOST;
+const MOST_IN_ALL = 8e15;
+
+function wrongAmount(amounts: Readonly<Record<string, number>>): string | undefined {
+  const wrong = Object.entries(amounts).find(([, amount]) => !Number.isSafeInteger(amount) || Math.abs(amount) > MOST);
+  return wrong && `${wrong[0]}: a whole number, at most ${MOST}`;
+}
 
 function withPolicy(
   current: Policy,

@@ -11,13 +11,13 @@ import { decideCommand } from './decide-command.ts';
 import type { Rows } from './evolve.ts';
 import type { Dispatch, Finish, Input, RequestInput, StepFinish, StepStart, Wake } from './input.ts';
 import { windowKeys } from './ledger.ts';
-import { type Limit, type Refusal, refusal } from './limits.ts';
+import { type Ask, type No, refusal } from './limits.ts';
 import type { Account, Conversation, Turn, TurnStep, Waiting } from './state.ts';
 
 type OfRequest = Pick<EventOf<'request_finished'>, 'tenant' | 'request' | 'conversation'>;
 
 /** The worst case of a whole request: what is held for it, and what no call of it can exceed. */
-const estimate = (account: Account): MicroUsd => account.policy.requestCeiling as MicroUsd;
+const estimate = ({ policy }: Account): Pick<Ask, 'cost' | 'tokens'> => ({ cost: policy.requestCeiling as MicroUsd, tokens: policy.requestTokens });
 
 export function decide(rows: Rows, input: Input, now: Instant): readonly Event[] {
   const events = decideInput(rows, input, now);
@@ -33,7 +33,7 @@ function decideInput(rows: Rows, input: Input, now: Instant): readonly Event[] {
     case 'dispatch':
       return dispatch(rows, input, now);
     case 'step_start':
-      return startStep(rows, input);
+      return startStep(rows, input, now);
     case 'step_finish':
       return finishStep(rows, input);
     case 'finish':
@@ -49,27 +49,29 @@ function accept({ account, item, mark }: Rows, input: RequestInput, now: Instant
   if (!account.created) throw new EvenkeelError('tenant_unknown', `there is no tenant ${tenant}`);
   const ids = { tenant, request, conversation };
   if (mark) return mark.bodyDigest === bodyDigest ? [] : [{ type: 'request_conflicted', ...ids, bodyDigest }];
-  const deadline = input.appended + (input.deadlineMs ?? account.policy.deadlineMs);
-  const late: Refusal | undefined = deadline <= now ? { code: 'deadline_expired', limit: deadline, observed: now, until: undefined } : undefined;
-  const cost = estimate(account);
-  const no = late ?? refusal('accept', account, { cost, waiting: item?.waiting.length ?? 0 }, now)?.refusal;
+  const { policy } = account;
+  const deadline = input.appended + Math.min(input.deadlineMs ?? policy.deadlineMs, policy.maxDeadlineMs);
+  const ask = { ...estimate(account), waiting: item?.waiting.length ?? 0, deadline };
+  const no = refusal('accept', account, ask, now);
   if (no) {
-    const { code, limit, observed, until } = no;
+    const { code, limit, observed, until } = no.refusal;
     const retryAfterMs = until === undefined ? null : until - now;
-    return [{ type: 'request_refused', ...ids, person, source, code, limit, observed, retryAfterMs }];
+    return [{ type: 'request_refused', ...ids, person, source, code, limit, observed, retryAfterMs, limitName: no.limit.name }];
   }
-  return [{ type: 'request_queued', ...ids, person, bodyDigest, source, arrival: account.arrivals, deadline, estimate: cost }];
+  return [{ type: 'request_queued', ...ids, person, bodyDigest, source, arrival: account.arrivals, deadline, estimate: ask.cost }];
 }
 
-/** What a dispatch would meet now: asked by the fair queue, by `dispatch` and by `explain`. Settled money never blocks: the ladder is next. */
+/** The limit that a dispatch would meet now. */
+export function inTheWay(account: Account, item: Conversation, now: Instant): No | undefined {
+  return refusal('dispatch', account, { ...estimate(account), waiting: item.waiting.length, deadline: item.waiting[0]?.deadline ?? now }, now);
+}
+
+/** Asked by the fair queue, by `dispatch` and by `explain`. What is settled never blocks: the ladder is next. */
 export function ready(account: Account, item: Conversation, now: Instant): Ready | Blocked {
-  const cost = estimate(account);
-  const no = refusal('dispatch', account, { cost, waiting: item.waiting.length }, now);
-  if (!no) return { cost };
-  return no.refusal.spent ? { cost: ZERO } : blocked(no.limit, no.refusal);
+  const no = inTheWay(account, item, now);
+  if (!no) return { cost: estimate(account).cost };
+  return no.refusal.spent ? { cost: ZERO } : { limit: no.limit.name, until: no.refusal.until };
 }
-
-const blocked = (limit: Limit, { until }: Refusal): Blocked => ({ limit: limit.name, until });
 
 /** Places the hold; where the money is settled, the request starts on the rung that costs nothing. */
 function dispatch({ account, item }: Rows, { tenant }: Dispatch, now: Instant): readonly Event[] {
@@ -87,6 +89,7 @@ function dispatch({ account, item }: Rows, { tenant }: Dispatch, now: Instant): 
       conversation: item.conversation,
       ...windowKeys(now),
       amount: verdict.cost,
+      tokens: spent ? 0 : account.policy.requestTokens,
       degraded: spent ? { mode: 'passages', reason: 'budget' } : null,
     },
   ];
@@ -98,38 +101,51 @@ function running({ item }: Rows, { mark }: { readonly mark: string }): Turn | un
 const ids = ({ tenant, item, mark }: StepStart | StepFinish | Finish) => ({ tenant, request: mark, conversation: item });
 const windows = ({ day, month }: Turn) => ({ day, month });
 
-const openWorstCase = (turn: Turn, except?: string): number =>
-  turn.steps.filter((each) => each.open && each.step !== except).reduce((sum, each) => sum + each.worstCase, 0);
-
 /** A step that started and has no result is presumed spent at its worst case. */
 function presumed(turn: Turn, step: TurnStep, request: OfRequest): EventOf<'cost_recorded'> {
-  const { step: name, attempt, worstCase: amount } = step;
-  return { type: 'cost_recorded', ...request, ...windows(turn), step: name, attempt, amount, inputTokens: 0, outputTokens: 0, model: '', presumed: true };
+  const { step: name, attempt, worstCase: amount, worstTokens: inputTokens, priceVersion } = step;
+  const spent = { step: name, attempt, amount, inputTokens, outputTokens: 0, model: '', presumed: true, priceVersion };
+  return { type: 'cost_recorded', ...request, ...windows(turn), ...spent };
+}
+
+const sum = (steps: readonly TurnStep[], of: 'worstCase' | 'worstTokens'): number => steps.reduce((total, each) => total + each[of], 0);
+
+/** The limit that this step meets; what its own lost attempt has spent is spent. */
+function stepRefusal(account: Account, turn: Turn, { step, calls, worstCase, worstTokens }: StepStart, known: TurnStep | undefined, now: Instant) {
+  const open = turn.steps.filter((each) => each.open && each.step !== step);
+  const left = turn.left - sum(open, 'worstCase') - (known?.worstCase ?? 0);
+  const leftTokens = turn.leftTokens - sum(open, 'worstTokens') - (known?.worstTokens ?? 0);
+  const steps = turn.steps.length - Number(known !== undefined);
+  const lost = Number(known?.open === true && known.calls === 'tool');
+  const toolCalls = open.filter((each) => each.calls === 'tool').length;
+  const after = lost === 0 ? account : { ...account, toolCalls: account.toolCalls - lost };
+  return refusal('step', after, { calls, worstCase, worstTokens, left, leftTokens, steps, toolCalls }, now);
 }
 
 /** Its start commits before the call is made; the same attempt asked again changes nothing. */
-function startStep(rows: Rows, input: StepStart): readonly Event[] {
+function startStep(rows: Rows, input: StepStart, now: Instant): readonly Event[] {
   const turn = running(rows, input);
   if (!turn) return [];
-  const { step, attempt, stepKind: kind, worstCase } = input;
+  const { step, attempt, stepKind: kind, calls, worstCase, worstTokens, priceVersion } = input;
   const known = turn.steps.find((each) => each.step === step);
   if (known && (!known.open || known.attempt >= attempt)) return [];
   const lost = known ? [presumed(turn, known, ids(input))] : [];
-  const left = turn.left - openWorstCase(turn, step) - (known?.worstCase ?? 0);
-  const refuse = (code: string): readonly Event[] => [...lost, { type: 'step_refused', ...ids(input), step, code }];
-  if (known && known.kind === 'unsafe') return refuse('unsafe_repeat');
-  if (!known && turn.steps.length >= rows.account.policy.maxSteps) return refuse('too_many_steps');
-  if (worstCase > left) return refuse('budget_exhausted');
-  return [...lost, { type: 'step_started', ...ids(input), step, attempt, kind, worstCase }];
+  const refused = { type: 'step_refused', ...ids(input), step } as const;
+  if (known && known.kind === 'unsafe') return [...lost, { ...refused, code: 'unsafe_repeat', limitName: '', limit: 0, observed: 0 }];
+  const no = stepRefusal(rows.account, turn, input, known, now);
+  if (no) return [...lost, { ...refused, code: no.refusal.code, limitName: no.limit.name, limit: no.refusal.limit, observed: no.refusal.observed }];
+  return [...lost, { type: 'step_started', ...ids(input), step, attempt, kind, worstCase, calls, worstTokens, priceVersion }];
 }
 
 /** A result counts once, and only for the attempt that is open. */
 function finishStep(rows: Rows, input: StepFinish): readonly Event[] {
   const turn = running(rows, input);
   const { step, attempt, cost: amount, inputTokens, outputTokens, model, digest } = input;
-  if (!turn?.steps.some((each) => each.open && each.step === step && each.attempt === attempt)) return [];
-  const cost: Event = { type: 'cost_recorded', ...ids(input), ...windows(turn), step, attempt, amount, inputTokens, outputTokens, model, presumed: false };
-  return [...(amount > 0 ? [cost] : []), { type: 'step_finished', ...ids(input), step, attempt, digest }];
+  const open = turn?.steps.find((each) => each.open && each.step === step && each.attempt === attempt);
+  if (!turn || !open) return [];
+  const spent = { step, attempt, amount, inputTokens, outputTokens, model, presumed: false, priceVersion: open.priceVersion };
+  const cost: Event = { type: 'cost_recorded', ...ids(input), ...windows(turn), ...spent };
+  return [...(amount > 0 || inputTokens + outputTokens > 0 ? [cost] : []), { type: 'step_finished', ...ids(input), step, attempt, digest }];
 }
 
 type Ending = Pick<EventOf<'request_finished'>, 'outcome' | 'reason' | 'degraded' | 'citations'>;
@@ -137,10 +153,11 @@ type Ending = Pick<EventOf<'request_finished'>, 'outcome' | 'reason' | 'degraded
 /** Result, settlement and lifecycle event, in one commit. */
 function endTurn(turn: Turn, request: OfRequest, ending: Ending, now: Instant): readonly Event[] {
   const lost = turn.steps.filter((each) => each.open).map((step) => presumed(turn, step, request));
-  const settled = (turn.spent + lost.reduce((sum, each) => sum + each.amount, 0)) as MicroUsd;
+  const settled = (turn.spent + lost.reduce((total, each) => total + each.amount, 0)) as MicroUsd;
+  const settledTokens = turn.spentTokens + lost.reduce((total, each) => total + each.inputTokens, 0);
   return [
     ...lost,
-    { type: 'hold_settled', ...request, ...windows(turn), held: turn.hold, settled },
+    { type: 'hold_settled', ...request, ...windows(turn), held: turn.hold, settled, heldTokens: turn.holdTokens, settledTokens },
     {
       type: 'request_finished',
       ...request,

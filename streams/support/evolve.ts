@@ -7,7 +7,8 @@ import { nextTat } from './limits.ts';
 import { type Account, type Conversation, type Mark, newConversation, newMark, type Turn, type TurnStep } from './state.ts';
 
 export type Rows = State<Account, Conversation, Mark>;
-const COMMANDS_REMEMBERED_MS = 7 * 86_400_000;
+/** Longer than a command stands on its topic, and than a fact may come late (decide-command.ts). */
+const COMMANDS_REMEMBERED_MS = 40 * 86_400_000;
 
 export const commandMark = (command: string): string => `k_${command}`;
 
@@ -44,14 +45,15 @@ function queued(rows: Rows, event: EventOf<'request_queued'>, at: Instant): Rows
 }
 
 function held(rows: Rows, event: EventOf<'hold_placed'>, at: Instant): Rows {
-  const { request, day, month, amount, degraded } = event;
+  const { request, day, month, amount, tokens, degraded } = event;
   const first = rows.item?.waiting[0];
   if (!rows.item || !rows.mark || first?.request !== request) throw new RangeError(`${request} is not first in its conversation`);
-  const turn: Turn = { ...first, startedAt: at, hold: amount, left: amount, spent: 0 as MicroUsd, day, month, degraded, steps: [] };
+  const money = { hold: amount, left: amount, spent: 0 as MicroUsd };
+  const turn: Turn = { ...first, startedAt: at, ...money, holdTokens: tokens, leftTokens: tokens, spentTokens: 0, day, month, degraded, steps: [] };
   const { queued: before, running } = rows.account;
   const counted = { ...rows.account, queued: before - 1, running: running + 1, rateTat: nextTat(rows.account, at) };
   return {
-    account: post(counted, event, { held: amount }),
+    account: post(counted, event, { held: amount, heldTokens: tokens }),
     item: { ...rows.item, turn, waiting: rows.item.waiting.slice(1) },
     mark: { ...rows.mark, stage: 'running', startedAt: at },
   };
@@ -59,28 +61,40 @@ function held(rows: Rows, event: EventOf<'hold_placed'>, at: Instant): Rows {
 
 function stepStarted(rows: Rows, event: EventOf<'step_started'>): Rows {
   const turn = turnOf(rows, event);
-  const { step, attempt, kind, worstCase } = event;
-  const started: TurnStep = { step, attempt, kind, worstCase, open: true };
-  return withTurn(rows, { ...turn, steps: [...turn.steps.filter((each) => each.step !== step), started] });
+  const { step, attempt, kind, worstCase, calls, worstTokens, priceVersion } = event;
+  const started: TurnStep = { step, attempt, kind, worstCase, open: true, calls, worstTokens, priceVersion };
+  const counted = calls === 'tool' ? account(rows, { toolCalls: rows.account.toolCalls + 1 }) : rows;
+  return withTurn(counted, { ...turn, steps: [...turn.steps.filter((each) => each.step !== step), started] });
 }
 
-const closeStep = (turn: Turn, step: string): Turn => ({
-  ...turn,
-  steps: turn.steps.map((each) => (each.step === step ? { ...each, open: false } : each)),
-});
+/** It has its result, or is lost. A tool call that was in flight no longer is. */
+function closeStep(rows: Rows, turn: Turn, step: string): Rows {
+  const ended = turn.steps.filter((each) => each.step === step && each.open && each.calls === 'tool').length;
+  const counted = ended > 0 ? account(rows, { toolCalls: rows.account.toolCalls - ended }) : rows;
+  return withTurn(counted, { ...turn, steps: turn.steps.map((each) => (each.step === step ? { ...each, open: false } : each)) });
+}
 
 /** A cost moves money from held to settled, in the window its hold was placed in; beyond the hold it is a fact all the same. */
 function costRecorded(rows: Rows, event: EventOf<'cost_recorded'>): Rows {
   const turn = turnOf(rows, event);
-  const released = Math.min(event.amount, turn.left);
-  const next: Turn = { ...turn, left: (turn.left - released) as MicroUsd, spent: (turn.spent + event.amount) as MicroUsd };
-  const posted = { ...rows, account: post(rows.account, event, { settled: event.amount, held: -released }) };
-  return withTurn(posted, event.presumed ? closeStep(next, event.step) : next);
+  const tokens = event.inputTokens + event.outputTokens;
+  const [released, releasedTokens] = [Math.min(event.amount, turn.left), Math.min(tokens, turn.leftTokens)];
+  const next: Turn = {
+    ...turn,
+    left: (turn.left - released) as MicroUsd,
+    spent: (turn.spent + event.amount) as MicroUsd,
+    leftTokens: turn.leftTokens - releasedTokens,
+    spentTokens: turn.spentTokens + tokens,
+  };
+  const change = { settled: event.amount, held: -released, settledTokens: tokens, heldTokens: -releasedTokens };
+  const posted = { ...rows, account: post(rows.account, event, change) };
+  return event.presumed ? closeStep(posted, next, event.step) : withTurn(posted, next);
 }
 
 function settled(rows: Rows, event: EventOf<'hold_settled'>): Rows {
   const turn = turnOf(rows, event);
-  return withTurn({ ...rows, account: post(rows.account, event, { held: -turn.left }) }, { ...turn, left: 0 as MicroUsd });
+  const posted = { ...rows, account: post(rows.account, event, { held: -turn.left, heldTokens: -turn.leftTokens }) };
+  return withTurn(posted, { ...turn, left: 0 as MicroUsd, leftTokens: 0 });
 }
 
 function finished(rows: Rows, event: EventOf<'request_finished'>, at: Instant): Rows {
@@ -126,11 +140,11 @@ const FOLDS: { readonly [K in Event['type']]: Fold<EventOf<K>> } = {
   budget_granted(rows, event, at) {
     const keys = { day: event.key, month: event.key };
     const after = command(rows, event, at);
-    return { ...after, account: post(after.account, keys, { granted: event.amount }, event.window) };
+    return { ...after, account: post(after.account, keys, { granted: event.amount, grantedTokens: event.tokens }, event.window) };
   },
   outside_cost_recorded(rows, event, at) {
     const after = command(rows, event, at);
-    return { ...after, account: post(after.account, event, { settled: event.amount }) };
+    return { ...after, account: post(after.account, event, { settled: event.amount, settledTokens: event.tokens }) };
   },
   command_refused: (rows, event, at) => command(rows, event, at),
   request_queued: queued,
@@ -139,14 +153,15 @@ const FOLDS: { readonly [K in Event['type']]: Fold<EventOf<K>> } = {
   hold_placed: held,
   step_started: stepStarted,
   cost_recorded: costRecorded,
-  step_finished: (rows, event) => withTurn(rows, closeStep(turnOf(rows, event), event.step)),
+  step_finished: (rows, event) => closeStep(rows, turnOf(rows, event), event.step),
   step_refused: (rows) => rows,
   hold_settled: settled,
   request_finished: finished,
   request_forgotten: (rows) => ({ ...rows, mark: undefined }),
   alert_raised(rows, event) {
     const keys = { day: event.key, month: event.key };
-    return { ...rows, account: post(rows.account, keys, { alerted: ALERT_LEVEL[event.alert] }, event.window) };
+    const level = ALERT_LEVEL[event.alert];
+    return { ...rows, account: post(rows.account, keys, event.unit === 'tokens' ? { alertedTokens: level } : { alerted: level }, event.window) };
   },
 };
 

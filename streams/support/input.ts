@@ -1,6 +1,6 @@
 /** What reaches `decide`: records, commands, results of effects, dispatches and wakes. Words come sealed. */
 import type { Command } from '#schemas/commands.ts';
-import type { Mode, Outcome, Reason, StepKind } from '#schemas/events.ts';
+import type { Mode, Outcome, Reason, StepCalls, StepKind } from '#schemas/events.ts';
 import type { ConversationId, Instant, MicroUsd, PersonId, RequestId, TenantId } from '#schemas/ids.ts';
 
 type OfRequest = { readonly tenant: TenantId; readonly item: ConversationId; readonly mark: RequestId };
@@ -22,7 +22,11 @@ export type StepStart = OfRequest & {
   /** 1, or one more than the attempt that ended without a result. */
   readonly attempt: number;
   readonly stepKind: StepKind;
+  readonly calls: StepCalls;
   readonly worstCase: MicroUsd;
+  readonly worstTokens: number;
+  /** The price table by which the worst case was reckoned, and the cost will be; 0: none. */
+  readonly priceVersion: number;
 };
 export type StepFinish = OfRequest & {
   readonly kind: 'step_finish';

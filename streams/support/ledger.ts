@@ -1,16 +1,29 @@
 /**
- * Balances keyed by window: nothing ever resets. Invariant 4: a hold is placed only if settled + held + new stays within the hard limit
- * in every window; it belongs to the windows it was placed in and ends exactly once.
+ * Balances keyed by window, in money and in tokens: nothing ever resets. Invariant 4: a hold is placed only if settled + held + new stays
+ * within both hard limits in every window; it belongs to the windows it was placed in and ends exactly once.
  */
-import { WINDOWS, type Window } from '#schemas/events.ts';
+import { UNITS, type Unit, WINDOWS, type Window } from '#schemas/events.ts';
 import { type Instant, type MicroUsd, ZERO } from '#schemas/ids.ts';
 import type { Policy } from '#schemas/policy.ts';
 import type { Account, Balance } from './state.ts';
 
 export type WindowKeys = { readonly day: string; readonly month: string };
-export type Shortage = { readonly window: Window; readonly hard: MicroUsd; readonly settled: MicroUsd; readonly held: MicroUsd; readonly spent: boolean };
+/** Micro-dollars and tokens. */
+export type Amount = { readonly money: number; readonly tokens: number };
+/** In `unit`. `spent`: by what is settled alone, so waiting for holds to end would not help. */
+export type Shortage = {
+  readonly window: Window;
+  readonly unit: Unit;
+  readonly hard: number;
+  readonly settled: number;
+  readonly held: number;
+  readonly spent: boolean;
+};
 
-const HARD = { day: 'budgetDay', month: 'budgetMonth', total: 'budgetTotal' } as const satisfies Record<Window, keyof Policy>;
+const HARD = {
+  micro_usd: { day: 'budgetDay', month: 'budgetMonth', total: 'budgetTotal' },
+  tokens: { day: 'budgetTokensDay', month: 'budgetTokensMonth', total: 'budgetTokensTotal' },
+} as const satisfies Record<Unit, Record<Window, keyof Policy>>;
 /** Of each window this and the last are kept; older facts stand in the total. */
 const KEPT = 2;
 
@@ -48,33 +61,44 @@ export function windowEnd(window: Window, now: Instant): Instant | undefined {
   return next * 86_400_000;
 }
 
+const NO_BALANCE = { settled: ZERO, held: ZERO, granted: ZERO, alerted: 0, settledTokens: 0, heldTokens: 0, grantedTokens: 0, alertedTokens: 0 } as const;
+
 export function balance(account: Account, window: Window, key: string): Balance {
-  return (
-    account.balances.find((each) => each.window === window && each.key === key) ?? {
-      window,
-      key,
-      settled: ZERO,
-      held: ZERO,
-      granted: ZERO,
-      alerted: 0,
+  return account.balances.find((each) => each.window === window && each.key === key) ?? { window, key, ...NO_BALANCE };
+}
+
+/** A balance in one unit. */
+export type Standing = { readonly hard: number; readonly settled: number; readonly held: number; readonly granted: number; readonly alerted: number };
+
+export function standing({ policy }: Account, of: Balance, unit: Unit): Standing {
+  const hard = policy[HARD[unit][of.window]];
+  return unit === 'tokens'
+    ? { hard: hard + of.grantedTokens, settled: of.settledTokens, held: of.heldTokens, granted: of.grantedTokens, alerted: of.alertedTokens }
+    : { hard: hard + of.granted, settled: of.settled, held: of.held, granted: of.granted, alerted: of.alerted };
+}
+
+export function hardLimit(account: Account, of: Balance): MicroUsd {
+  return standing(account, of, 'micro_usd').hard as MicroUsd;
+}
+
+/** The window and unit in which `ask` does not fit; one that is spent comes before one that others' holds fill. */
+export function shortage(account: Account, keys: WindowKeys, ask: Amount): Shortage | undefined {
+  let first: Shortage | undefined;
+  for (const window of WINDOWS) {
+    const found = balance(account, window, keyOf(window, keys));
+    for (const unit of UNITS) {
+      const { hard, settled, held } = standing(account, found, unit);
+      const amount = unit === 'tokens' ? ask.tokens : ask.money;
+      if (settled + held + amount <= hard) continue;
+      const short = { window, unit, hard, settled, held, spent: settled + amount > hard };
+      if (short.spent) return short;
+      first ??= short;
     }
-  );
+  }
+  return first;
 }
 
-export function hardLimit(account: Account, { window, granted }: Balance): MicroUsd {
-  return (account.policy[HARD[window]] + granted) as MicroUsd;
-}
-
-/** The window in which `amount` does not fit. `spent`: by settled money alone, so waiting for holds to end would not help. */
-export function shortage(account: Account, keys: WindowKeys, amount: MicroUsd): Shortage | undefined {
-  const short = WINDOWS.map((window) => balance(account, window, keyOf(window, keys)))
-    .map((each) => ({ ...each, hard: hardLimit(account, each) }))
-    .filter(({ settled, held, hard }) => settled + held + amount > hard)
-    .map(({ window, hard, settled, held }) => ({ window, hard, settled, held, spent: settled + amount > hard }));
-  return short.find(({ spent }) => spent) ?? short[0];
-}
-
-type Change = { readonly settled?: number; readonly held?: number; readonly granted?: number; readonly alerted?: number };
+export type Change = { readonly [K in keyof typeof NO_BALANCE]?: number };
 
 /** Adds to the windows named by `keys`. @throws RangeError when a balance would hold less than nothing: a fold defect */
 export function post(account: Account, keys: WindowKeys, change: Change, only?: Window): Account {
@@ -83,13 +107,19 @@ export function post(account: Account, keys: WindowKeys, change: Change, only?: 
     if (only !== undefined && window !== only) continue;
     const before = balance(account, window, keyOf(window, keys));
     const after: Balance = {
-      ...before,
+      window,
+      key: before.key,
       settled: (before.settled + (change.settled ?? 0)) as MicroUsd,
       held: (before.held + (change.held ?? 0)) as MicroUsd,
       granted: (before.granted + (change.granted ?? 0)) as MicroUsd,
       alerted: Math.max(before.alerted, change.alerted ?? 0),
+      settledTokens: before.settledTokens + (change.settledTokens ?? 0),
+      heldTokens: before.heldTokens + (change.heldTokens ?? 0),
+      grantedTokens: before.grantedTokens + (change.grantedTokens ?? 0),
+      alertedTokens: Math.max(before.alertedTokens, change.alertedTokens ?? 0),
     };
-    if (after.held < 0) throw new RangeError(`${account.tenant}: ${window} ${before.key} would hold ${after.held}`);
+    if (after.held < 0 || after.heldTokens < 0)
+      throw new RangeError(`${account.tenant}: ${window} ${before.key} would hold ${after.held} micro-dollars and ${after.heldTokens} tokens`);
     balances = [...balances.filter((each) => each.window !== window || each.key !== before.key), after];
   }
   return { ...account, balances: prune(balances) };
@@ -98,5 +128,7 @@ export function post(account: Account, keys: WindowKeys, change: Change, only?: 
 /** In one order, so that equal balances have equal bytes; a window with a hold on it is never dropped. */
 function prune(balances: readonly Balance[]): readonly Balance[] {
   const sorted = [...balances].sort((a, b) => (a.window === b.window ? (a.key < b.key ? 1 : -1) : a.window < b.window ? -1 : 1));
-  return sorted.filter((each) => each.held > 0 || sorted.filter((other) => other.window === each.window && other.key > each.key).length < KEPT);
+  return sorted.filter(
+    (each) => each.held > 0 || each.heldTokens > 0 || sorted.filter((other) => other.window === each.window && other.key > each.key).length < KEPT,
+  );
 }

@@ -4,7 +4,7 @@
  */
 import avsc from 'avsc';
 import { as, boolean, type Infer, int, list, long, nullable, oneOf, type RecordShape, record, string } from '#schemas/avro.ts';
-import { MODES, OUTCOMES, REASONS, STEP_KINDS, WINDOWS } from '#schemas/events.ts';
+import { MODES, OUTCOMES, REASONS, STEP_CALLS, STEP_KINDS, WINDOWS } from '#schemas/events.ts';
 import { type ConversationId, type Instant, type MicroUsd, type PersonId, type RequestId, type TenantId, ZERO } from '#schemas/ids.ts';
 import { DEFAULT_POLICY, POLICY_RECORD } from '#schemas/policy.ts';
 import type { RowCodec } from '#streams/engine/machine.ts';
@@ -13,7 +13,7 @@ const money = as<MicroUsd>(long);
 const request = as<RequestId>(string);
 const person = as<PersonId>(string);
 
-/** A window's balance. `alerted`: 0 none, 1 soft, 2 hard; each is said once a window. */
+/** A window's balance, in money and in tokens. `alerted`: 0 none, 1 soft, 2 hard; each is said once a window. */
 const BALANCE = record('window_balance', {
   window: oneOf('balance_window', WINDOWS),
   key: string,
@@ -21,6 +21,10 @@ const BALANCE = record('window_balance', {
   held: money,
   granted: money,
   alerted: int,
+  settledTokens: long,
+  heldTokens: long,
+  grantedTokens: long,
+  alertedTokens: int,
 });
 export type Balance = Infer<typeof BALANCE>;
 
@@ -32,6 +36,8 @@ const ACCOUNT = record('account', {
   policy: POLICY_RECORD,
   queued: long,
   running: long,
+  /** Tool calls that have started and have no result. */
+  toolCalls: long,
   /** Order of arrival of the next request. */
   arrivals: long,
   /** Theoretical arrival time of GCRA (ITU-T I.371), microseconds. */
@@ -53,6 +59,9 @@ const STEP = record('turn_step', {
   kind: oneOf('turn_step_kind', STEP_KINDS),
   worstCase: money,
   open: boolean,
+  calls: oneOf('turn_step_calls', STEP_CALLS),
+  worstTokens: long,
+  priceVersion: int,
 });
 export type TurnStep = Infer<typeof STEP>;
 const TURN = record('running_turn', {
@@ -62,6 +71,9 @@ const TURN = record('running_turn', {
   /** What of the hold is neither spent nor released. */
   left: money,
   spent: money,
+  holdTokens: long,
+  leftTokens: long,
+  spentTokens: long,
   day: string,
   month: string,
   degraded: nullable(record('turn_degradation', { mode: oneOf('turn_mode', MODES), reason: oneOf('turn_degraded_by', REASONS) })),
@@ -116,6 +128,7 @@ export function newAccount(tenant: TenantId): Account {
     policy: DEFAULT_POLICY,
     queued: 0,
     running: 0,
+    toolCalls: 0,
     arrivals: 0,
     rateTat: 0,
     answered: 0,

@@ -55,6 +55,8 @@ export const DEMO: readonly DemoDesk[] = [
 
 const HOUR = 3_600_000;
 
+const WORST = { worstCase: 9_000 as MicroUsd, worstTokens: 4_000, calls: 'model', priceVersion: 1 } as const;
+
 export class Storyteller {
   readonly #view: View;
   readonly #lifecycle: Lifecycle;
@@ -80,7 +82,9 @@ export class Storyteller {
     const waves = times.filter((at) => this.#random() < 0.55 + 0.45 * Math.sin((now - at) / 260_000 + desk.requests));
     for (const at of waves.sort((a, b) => a - b)) this.life(desk, at);
     const rest = policy.budgetDay - (this.account(tenant).account.balances.find(({ window }) => window === 'day')?.settled ?? 0);
-    if (desk.spent) this.event({ type: 'outside_cost_recorded', tenant, command: 'o', by: 'op', ...windowKeys(now), amount: rest as MicroUsd }, now - 1.6e6);
+    const fact = { tokens: 0, kind: 'outside', reference: '', incurredAt: null } as const;
+    if (desk.spent)
+      this.event({ type: 'outside_cost_recorded', tenant, command: 'o', by: 'op', ...windowKeys(now), ...fact, amount: rest as MicroUsd }, now - 1.6e6);
     for (let left = desk.running; left > 0; left--) this.begin(desk, now - 900 * this.#random(), true);
     for (let left = desk.waiting; left > 0; left--) this.begin(desk, now - 1_500 * this.#random(), false);
     if (desk.suspended) this.event({ type: 'tenant_suspended', tenant, command: 's', by: 'op' }, now - 60_000);
@@ -108,7 +112,7 @@ export class Storyteller {
     const ids = this.queue(desk, at);
     if (!runs) return;
     this.hold(ids, at + 12);
-    this.event({ type: 'step_started', ...ids, step: 'answer', attempt: 1, kind: 'read', worstCase: 9_000 as MicroUsd }, at + 40);
+    this.event({ type: 'step_started', ...ids, step: 'answer', attempt: 1, kind: 'read', ...WORST }, at + 40);
   }
 
   queue({ tenant }: Pick<DemoDesk, 'tenant'>, at: number) {
@@ -121,12 +125,12 @@ export class Storyteller {
   }
 
   hold(ids: ReturnType<Storyteller['queue']>, at: number): void {
-    this.event({ type: 'hold_placed', ...ids, ...windowKeys(at), amount: 20_000 as MicroUsd, degraded: null }, at);
+    this.event({ type: 'hold_placed', ...ids, ...windowKeys(at), amount: 20_000 as MicroUsd, tokens: 64_000, degraded: null }, at);
   }
 
   step(ids: ReturnType<Storyteller['queue']>, step: string, at: number, ms: number, cost: number): void {
-    this.event({ type: 'step_started', ...ids, step, attempt: 1, kind: 'read', worstCase: 9_000 as MicroUsd }, at);
-    const spent = { amount: cost as MicroUsd, inputTokens: 900, outputTokens: 200, model: 'offline', presumed: false };
+    this.event({ type: 'step_started', ...ids, step, attempt: 1, kind: 'read', ...WORST }, at);
+    const spent = { amount: cost as MicroUsd, inputTokens: 900, outputTokens: 200, model: 'offline', presumed: false, priceVersion: 1 };
     if (cost > 0) this.event({ type: 'cost_recorded', ...ids, ...windowKeys(at), step, attempt: 1, ...spent }, at + ms);
     this.event({ type: 'step_finished', ...ids, step, attempt: 1, digest: '' }, at + ms);
   }
@@ -144,7 +148,8 @@ export class Storyteller {
     },
   ): void {
     const { outcome, reason, ran, waited, cost, citations } = end;
-    if (ran) this.event({ type: 'hold_settled', ...ids, ...windowKeys(at), held: 20_000 as MicroUsd, settled: cost as MicroUsd }, at);
+    const settled = { held: 20_000 as MicroUsd, heldTokens: 64_000, settledTokens: 1_100 };
+    if (ran) this.event({ type: 'hold_settled', ...ids, ...windowKeys(at), ...settled, settled: cost as MicroUsd }, at);
     const queuedAt = this.#state(ids.tenant, ids.request, ids.conversation).mark?.queuedAt ?? at;
     this.event(
       {
@@ -166,7 +171,17 @@ export class Storyteller {
   refuse(tenant: TenantId, at: number): void {
     const ids = { tenant, request: `r_${this.#made++}` as RequestId, conversation: 'c' as ConversationId };
     this.event(
-      { type: 'request_refused', ...ids, person: 'p_ann' as PersonId, source: 'http', code: 'rate_limited', limit: 50, observed: 51, retryAfterMs: 20 },
+      {
+        type: 'request_refused',
+        ...ids,
+        person: 'p_ann' as PersonId,
+        source: 'http',
+        code: 'rate_limited',
+        limitName: 'requests_per_second',
+        limit: 50,
+        observed: 51,
+        retryAfterMs: 20,
+      },
       at,
     );
   }

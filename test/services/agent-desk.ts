@@ -9,6 +9,7 @@ import { Knowledge } from '#services/runtime/agent/retrieval.ts';
 import type { StepAsk, StepCall } from '#services/runtime/journal.ts';
 import type { AgentAsk } from '#services/runtime/turns.ts';
 import { MemoryBroker, memoryLog } from '#streams/memory/partition-log.ts';
+import { PRICE_TABLES } from '#streams/support/pricing.ts';
 
 const codec = createCodec(localSchemas());
 type Document = Partial<Omit<RecordOf<'knowledge_document'>, 'tenant'>> & { readonly tenant: string; readonly documentId: string; readonly content: string };
@@ -32,7 +33,7 @@ export function desk() {
   };
   const search = (tenant: string, question: string, { person = 'p_ada', agent = false } = {}) =>
     knowledge.search(tenant as TenantId, { person: person as PersonId, agent }, question, 8);
-  return { broker, knowledge, put, raw, search, warnings, agent: createAgent({ config: { modelDelayMs: 0 }, knowledge }) };
+  return { broker, knowledge, put, raw, search, warnings, agent: createAgent({ config: { modelDelayMs: 0 }, knowledge, prices: PRICE_TABLES }) };
 }
 
 /** Remembers each step's result as the log would, in JSON. */
@@ -58,7 +59,16 @@ export function journal() {
 
 export function askOf(tenant: string, message: string, more: Partial<AgentAsk> = {}): AgentAsk {
   const ids = { request: 'r_1' as RequestId, conversation: 'c_1' as ConversationId, person: 'p_ada' as PersonId };
-  return { tenant: tenant as TenantId, ...ids, role: 'end_user', message, degraded: null, held: 20_000 as MicroUsd, ...more };
+  return {
+    tenant: tenant as TenantId,
+    ...ids,
+    role: 'end_user',
+    message,
+    degraded: null,
+    held: { money: 20_000 as MicroUsd, tokens: 64_000 },
+    startedAt: 0,
+    ...more,
+  };
 }
 
 /** The documentation of the demo's tenants, as the demo loads it. */

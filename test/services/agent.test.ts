@@ -67,7 +67,11 @@ test('passages: quoted with citations, no model asked, nothing spent, and every 
 test('invariant 4: no call is asked for beyond the hold; with too little left, passages are quoted and it is said', async () => {
   for (const held of [0, 1, 100, 300, 400, 450, 500, 600, 800, 20_000]) {
     const steps = journal();
-    const { outcome, degraded } = await real.agent(askOf('fastify', 'How do I add a hook?', { held: held as MicroUsd }), steps, never);
+    const { outcome, degraded } = await real.agent(
+      askOf('fastify', 'How do I add a hook?', { held: { money: held as MicroUsd, tokens: 64_000 } }),
+      steps,
+      never,
+    );
     expect(outcome).toBe('answered');
     for (const { worstCase } of steps.asked) expect(worstCase).toBeLessThanOrEqual(held);
     for (const [at, cost] of steps.costs.entries()) expect(cost).toBeLessThanOrEqual(steps.asked[at]?.worstCase ?? 0);

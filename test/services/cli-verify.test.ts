@@ -26,7 +26,7 @@ function history(transactions: number): Rec[] {
     const event: Event =
       number === 1
         ? { type: 'tenant_created', ...head, policy: DEFAULT_POLICY }
-        : { type: 'budget_granted', ...head, window: 'month', key: '2026-11', amount: number as MicroUsd };
+        : { type: 'budget_granted', ...head, window: 'month', key: '2026-11', amount: number as MicroUsd, tokens: 0 };
     append(codec.encode('batch', { number, events: 1, inputs: [], time: 1_000 + number, version: 1, partitions: PARTITIONS }));
     append(machine.history.encode(event));
   }

@@ -164,6 +164,8 @@ describe('a line of the timeline', () => {
     month: '2026-11',
     held: 2_000 as MicroUsd,
     settled: 37 as MicroUsd,
+    heldTokens: 64_000,
+    settledTokens: 210,
   };
   const line = { partition: 3, offset: 42, time: Date.UTC(2026, 10, 24), event };
 

@@ -62,7 +62,7 @@ export const bearer = async (claims: Claims) => ({ authorization: `Bearer ${awai
 const answering =
   (ms = 5, cost = 420): Agent =>
   async (ask, journal) => {
-    const step = { worstCase: 5_000 as MicroUsd, kind: 'read' } as const;
+    const step = { worstCase: 5_000 as MicroUsd, worstTokens: 100, kind: 'read' } as const;
     await journal.step('model', step, async () => {
       await new Promise((resolve) => setTimeout(resolve, ms));
       return { value: ask.message, cost: cost as MicroUsd, inputTokens: 10, outputTokens: 10, model: 'fake' };

@@ -108,6 +108,7 @@ describe('the metrics', () => {
         person: 'p' as never,
         source: 'http',
         code: 'queue_full',
+        limitName: 'queue_length',
         limit: 1,
         observed: 1,
         retryAfterMs: null,

@@ -113,6 +113,7 @@ function mutant(mutation: Mutation): typeof machine {
             outputTokens,
             model,
             presumed: false,
+            priceVersion: 0,
           },
         ];
       },
@@ -278,7 +279,7 @@ export class Process {
         agent: async (ask, journal, signal) => {
           if (!ask.message.includes(`of ${ask.tenant}`)) world.problems.push(`${ask.tenant} was given: ${ask.message}`);
           for (let step = 1; step <= 2; step++) {
-            await journal.step(`model-${step}`, { worstCase: 900 as MicroUsd, kind: world.random() < 0.2 ? 'unsafe' : 'read' }, async () => {
+            await journal.step(`model-${step}`, { worstCase: 900 as MicroUsd, worstTokens: 100, kind: world.random() < 0.2 ? 'unsafe' : 'read' }, async () => {
               await world.time.sleep(world.random() * 400);
               if (signal.aborted) throw signal.reason;
               if (world.chance(world.faults.stepFails)) throw new Error('the provider failed');

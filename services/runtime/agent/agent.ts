@@ -5,7 +5,7 @@
 import { generateText } from 'ai';
 import type { MicroUsd } from '#schemas/ids.ts';
 import type { Config } from '#services/config.ts';
-import { priceOf } from '#streams/support/pricing.ts';
+import { type PriceTable, priceOf, pricesAt } from '#streams/support/pricing.ts';
 import type { Agent, AgentAnswer, AgentAsk, Citation } from '../turns.ts';
 import { callWithin, modelFor } from './models.ts';
 import { rank } from './offline-model.ts';
@@ -22,7 +22,13 @@ const AGENTS: ReadonlySet<string> = new Set(['tenant_admin', 'operator']);
 type Drafted = { readonly text: string; readonly citations: readonly Citation[] };
 type Ending = Omit<AgentAnswer, 'degraded'>;
 
-export function createAgent({ config, knowledge }: { readonly config: Pick<Config, 'modelDelayMs'>; readonly knowledge: Pick<Knowledge, 'search'> }): Agent {
+export type AgentParts = {
+  readonly config: Pick<Config, 'modelDelayMs'>;
+  readonly knowledge: Pick<Knowledge, 'search'>;
+  readonly prices: readonly PriceTable[];
+};
+
+export function createAgent({ config, knowledge, prices }: AgentParts): Agent {
   const { name, model } = modelFor(config);
   return async (ask, journal, signal) => {
     const reader = { person: ask.person, agent: AGENTS.has(ask.role) };
@@ -30,13 +36,15 @@ export function createAgent({ config, knowledge }: { readonly config: Pick<Confi
     if (passages.length === 0) return { ...UNANSWERED, degraded: ask.degraded };
     if (ask.degraded?.mode === 'passages') return { ...quoted(ask, passages), degraded: ask.degraded };
     const prompt = questionPrompt(passages, ask.message);
-    const call = callWithin(ask.held, name, INSTRUCTIONS + prompt);
+    const { version: priceVersion, models } = pricesAt(prices, ask.startedAt);
+    const price = models[name];
+    const call = callWithin(ask.held, price, INSTRUCTIONS + prompt);
     if (!call) return { ...quoted(ask, passages), degraded: { mode: 'passages', reason: 'budget' } };
-    const { maxOutputTokens, worstCase } = call;
-    const drafted = await journal.step('model-1', { worstCase, kind: 'read' }, async (_grant, abortSignal) => {
+    const { maxOutputTokens, worstCase, worstTokens } = call;
+    const drafted = await journal.step('model-1', { worstCase, worstTokens, kind: 'read', priceVersion }, async (_grant, abortSignal) => {
       const { text, usage } = await generateText({ model, system: INSTRUCTIONS, prompt, maxRetries: 0, maxOutputTokens, abortSignal });
       const [inputTokens, outputTokens] = [usage.inputTokens ?? 0, usage.outputTokens ?? 0];
-      const cost = Math.min(priceOf(name, inputTokens, outputTokens), worstCase) as MicroUsd;
+      const cost = Math.min(priceOf(price, inputTokens, outputTokens), worstCase) as MicroUsd;
       // With its citations: a resumed turn may find other passages than those that the model's numbers name.
       return { value: cited(text, passages), cost, inputTokens, outputTokens, model: name };
     });

@@ -1,6 +1,6 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
-import { type MicroUsd, tenantId } from '#schemas/ids.ts';
+import { tenantId } from '#schemas/ids.ts';
 import { balance, post, shortage, windowEnd, windowKeys } from '#streams/support/ledger.ts';
 import { newAccount } from '#streams/support/state.ts';
 
@@ -35,9 +35,9 @@ describe('invariant 4: a hold fits in every window', () => {
 
   test('others’ holds block, settled money says that waiting is no use', () => {
     const held = post(account, keys, { held: most });
-    expect(shortage(held, keys, 1 as MicroUsd)).toMatchObject({ window: 'day', spent: false });
+    expect(shortage(held, keys, { money: 1, tokens: 0 })).toMatchObject({ window: 'day', spent: false });
     const spent = post(account, keys, { settled: most });
-    expect(shortage(spent, keys, 1 as MicroUsd)).toMatchObject({ window: 'day', spent: true });
+    expect(shortage(spent, keys, { money: 1, tokens: 0 })).toMatchObject({ window: 'day', spent: true });
   });
 
   test('a hold stays in the window it was placed in, whatever day it settles', () => {
