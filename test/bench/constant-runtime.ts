@@ -9,7 +9,7 @@ const FREE = 0 as MicroUsd;
 
 function constantAgent(delayMs: number): Agent {
   return async ({ degraded }, journal) => {
-    const answer = await journal.step('model-1', { worstCase: FREE, kind: 'read' }, async (_grant, signal) => {
+    const answer = await journal.step('model-1', { worstCase: FREE, worstTokens: 100, kind: 'read' }, async (_grant, signal) => {
       if (delayMs > 0) await delay(delayMs, undefined, { signal });
       return { value: 'Set `trustProxy` to true.', cost: FREE, inputTokens: 12, outputTokens: 6, model: 'constant' };
     });
