@@ -12,7 +12,7 @@ export const SIGNATURE_HEADER = 'ek-sig';
 export const PLATFORM_KID = 'platform';
 
 /** The key under which the gateway signs and the runtime verifies. */
-export function platformSignatureKey(master: Uint8Array): Uint8Array {
+export function platformSignatureKey(master: Uint8Array): KeyObject {
   return deriveKey(master, 'platform-signature');
 }
 
@@ -20,13 +20,13 @@ function signed(topic: string, key: string, value: Uint8Array): Uint8Array {
   return Buffer.concat([Buffer.from(`evenkeel-request-v1\n${topic}\n${key}\n`), value]);
 }
 
-export function signPlatform(secret: Uint8Array, topic: string, key: string, value: Uint8Array): Uint8Array {
+export function signPlatform(secret: KeyObject, topic: string, key: string, value: Uint8Array): Uint8Array {
   return createHmac('sha256', secret)
     .update(signed(topic, key, value))
     .digest();
 }
 
-export function verifyPlatform(secret: Uint8Array, topic: string, key: string, value: Uint8Array, signature: Uint8Array): boolean {
+export function verifyPlatform(secret: KeyObject, topic: string, key: string, value: Uint8Array, signature: Uint8Array): boolean {
   return signature.byteLength === 32 && timingSafeEqual(signPlatform(secret, topic, key, value), signature);
 }
 
@@ -34,9 +34,22 @@ export function signProducer(privateKey: KeyObject, topic: string, key: string, 
   return sign(null, signed(topic, key, value), privateKey);
 }
 
+/** Imported public keys, bounded: importing one costs more than a verification. */
+const imported = new Map<string, KeyObject>();
+const MOST_IMPORTED = 20_000;
+
+function importKey(publicKey: string): KeyObject {
+  let key = imported.get(publicKey);
+  if (!key) {
+    if (imported.size >= MOST_IMPORTED) imported.clear();
+    key = createPublicKey({ key: { kty: 'OKP', crv: 'Ed25519', x: publicKey }, format: 'jwk' });
+    imported.set(publicKey, key);
+  }
+  return key;
+}
+
 /** `publicKey`: 32 bytes in base64url, as in the policy's `producerKeys`. */
 export function verifyProducer(publicKey: string, topic: string, key: string, value: Uint8Array, signature: Uint8Array): boolean {
   if (signature.byteLength !== 64) return false;
-  const imported = createPublicKey({ key: { kty: 'OKP', crv: 'Ed25519', x: publicKey }, format: 'jwk' });
-  return verify(null, signed(topic, key, value), imported, signature);
+  return verify(null, signed(topic, key, value), importKey(publicKey), signature);
 }

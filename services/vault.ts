@@ -3,7 +3,7 @@
  * A person's data key is random, wrapped under the platform's key, and lives on `tenant.keys` under `tenant/person/key_id`, so that two
  * writers never race and a tombstone erases. Each ciphertext names its key.
  */
-import { createCipheriv, createDecipheriv, randomBytes } from 'node:crypto';
+import { createCipheriv, createDecipheriv, createSecretKey, type KeyObject, randomBytes } from 'node:crypto';
 import type { Codec } from '#schemas/codec.ts';
 import { deriveKey } from '#schemas/digest.ts';
 import { EvenkeelError } from '#schemas/errors.ts';
@@ -41,6 +41,7 @@ const HEADER = 1 + KEY_ID + NONCE;
 /** How long a key that another process has just written may take to arrive. */
 const KEY_WAIT_MS = 5_000;
 const UNWRAPPED_KEYS = 20_000;
+const RANDOM_POOL = 4_096;
 
 export function openVault(options: VaultOptions): Vault {
   return new KafkaVault(options);
@@ -48,11 +49,11 @@ export function openVault(options: VaultOptions): Vault {
 
 class KafkaVault implements Vault {
   readonly #options: VaultOptions;
-  readonly #wrapping: Uint8Array;
+  readonly #wrapping: KeyObject;
   /** Wrapped keys by `tenant/person/key_id`, and each person's newest. */
   readonly #wrapped = new Map<string, Uint8Array>();
   readonly #newest = new Map<string, string>();
-  readonly #unwrapped = new Map<string, Uint8Array>();
+  readonly #unwrapped = new Map<string, KeyObject>();
   /** Keys with a tombstone: their words are gone, whoever still waits for them or was just writing them. */
   readonly #erased = new Set<string>();
   readonly #random: (bytes: number) => Uint8Array;
@@ -64,7 +65,7 @@ class KafkaVault implements Vault {
 
   constructor(options: VaultOptions) {
     this.#options = options;
-    this.#random = options.random ?? randomBytes;
+    this.#random = options.random ?? pooledRandom();
     this.#wrapping = deriveKey(options.masterKey, 'wrap');
     const followed = Array.from({ length: options.partitions }, (_, partition) => this.#follow(partition));
     this.ready = Promise.all(followed.map(({ ready }) => ready)).then(() => undefined);
@@ -182,12 +183,12 @@ class KafkaVault implements Vault {
     if (!this.#wrapped.has(at)) throw new EvenkeelError('sealed_unreadable', 'the key of these words is not known: it was erased, or never written');
   }
 
-  #key(at: string): Uint8Array {
+  #key(at: string): KeyObject {
     const known = this.#unwrapped.get(at);
     if (known) return known;
     const wrapped = this.#wrapped.get(at);
     if (!wrapped) throw new EvenkeelError('sealed_unreadable', 'the key of these words was erased');
-    const key = this.#unwrap(at, wrapped);
+    const key = createSecretKey(this.#unwrap(at, wrapped));
     const oldest = this.#unwrapped.size >= UNWRAPPED_KEYS ? this.#unwrapped.keys().next().value : undefined;
     if (oldest !== undefined) this.#unwrapped.delete(oldest);
     this.#unwrapped.set(at, key);
@@ -215,4 +216,15 @@ class KafkaVault implements Vault {
 
 function associated(tenant: TenantId, person: PersonId, place: string): Uint8Array {
   return Buffer.from(`${tenant}\n${person}\n${place}`);
+}
+
+/** Random bytes cost per call, not per byte. Each byte is handed out once. */
+function pooledRandom(): (bytes: number) => Uint8Array {
+  let pool = randomBytes(RANDOM_POOL);
+  let at = 0;
+  return (bytes) => {
+    if (at + bytes > RANDOM_POOL) [pool, at] = [randomBytes(RANDOM_POOL), 0];
+    at += bytes;
+    return pool.subarray(at - bytes, at);
+  };
 }

@@ -1,4 +1,5 @@
 /** What the routes share: the parts they stand on, and who may do what. */
+import type { KeyObject } from 'node:crypto';
 import type { FastifyRequest } from 'fastify';
 import type { Codec } from '#schemas/codec.ts';
 import { type ErrorCode, EvenkeelError } from '#schemas/errors.ts';
@@ -20,7 +21,7 @@ export type GatewayParts = {
   readonly codec: Codec;
   readonly vault: Pick<Vault, 'seal' | 'open'>;
   readonly masterKey: Uint8Array;
-  readonly platformKey: Uint8Array;
+  readonly platformKey: KeyObject;
   readonly partitions: number;
   readonly send: (records: readonly Output[]) => Promise<unknown>;
   readonly peek: (row: Row) => State<Account, Conversation, Mark>;

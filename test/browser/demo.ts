@@ -1,4 +1,5 @@
 /** Plausible traffic of a morning, for the README's picture: rows and events as the log would tell them, told to a real gateway. */
+import { createSecretKey } from 'node:crypto';
 import { keyedDigest } from '#schemas/digest.ts';
 import type { Event, Outcome, Reason } from '#schemas/events.ts';
 import type { ConversationId, MicroUsd, PersonId, RequestId, TenantId } from '#schemas/ids.ts';
@@ -54,6 +55,7 @@ export const DEMO: readonly DemoDesk[] = [
 ];
 
 const HOUR = 3_600_000;
+const NO_SECRET = createSecretKey(Buffer.alloc(32));
 
 const WORST = { worstCase: 9_000 as MicroUsd, worstTokens: 4_000, calls: 'model', priceVersion: 1 } as const;
 
@@ -117,7 +119,7 @@ export class Storyteller {
 
   queue({ tenant }: Pick<DemoDesk, 'tenant'>, at: number) {
     const number = this.#made++;
-    const id = keyedDigest(new Uint8Array(32), tenant, String(number));
+    const id = keyedDigest(NO_SECRET, tenant, String(number));
     const ids = { tenant: tenant as TenantId, request: `r_${id}` as RequestId, conversation: `c_${number}` as ConversationId };
     const rest = { person: 'p_ann' as PersonId, bodyDigest: '', source: 'http', arrival: number, deadline: at + 60_000, estimate: 20_000 as MicroUsd } as const;
     this.event({ type: 'request_queued', ...ids, ...rest }, at);

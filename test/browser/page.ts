@@ -1,5 +1,5 @@
 /** Chromium on a gateway that is told a story. */
-import { randomUUID } from 'node:crypto';
+import { createSecretKey, randomUUID } from 'node:crypto';
 import type { AddressInfo } from 'node:net';
 import { createCodec, localSchemas } from '#schemas/codec.ts';
 import { Authenticator } from '#services/gateway/auth.ts';
@@ -20,7 +20,7 @@ export async function openStage() {
     codec: createCodec(localSchemas()),
     vault: { seal: async (_tenant, _person, _place, words) => words, open: async (_tenant, _person, _place, words) => words },
     masterKey: new Uint8Array(32),
-    platformKey: new Uint8Array(32),
+    platformKey: createSecretKey(Buffer.alloc(32)),
     partitions: 1,
     send: async () => undefined,
     peek: ({ tenant }) => story.account(tenant),

@@ -1,4 +1,4 @@
-import { generateKeyPairSync } from 'node:crypto';
+import { generateKeyPairSync, type KeyObject } from 'node:crypto';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import type { TenantId } from '#schemas/ids.ts';
 import { KID_HEADER, PLATFORM_KID, platformSignatureKey, SIGNATURE_HEADER, signPlatform, signProducer } from '#schemas/signature.ts';
@@ -180,7 +180,7 @@ describe('bad input gets a clear answer and delays nobody', () => {
 });
 
 type Make = (fields: object) => Uint8Array;
-function sealedNonsense(request: Make, key: Uint8Array, tenant: TenantId) {
+function sealedNonsense(request: Make, key: KeyObject, tenant: TenantId) {
   const value = request({ message: null, sealed: Buffer.alloc(64, 7) });
   return [value, { [KID_HEADER]: PLATFORM_KID, [SIGNATURE_HEADER]: Buffer.from(signPlatform(key, 'support.requests', tenant, value)) }] as const;
 }
