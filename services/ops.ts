@@ -3,6 +3,7 @@
  * (invariant 11), so that it is restarted.
  */
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
+import { flushCompileCache } from 'node:module';
 import { Worker } from 'node:worker_threads';
 import pino, { type Logger } from 'pino';
 import { collectDefaultMetrics, Registry } from 'prom-client';
@@ -58,6 +59,8 @@ export async function runMain(start: (context: Context) => Promise<Started>, wed
   process.once('SIGINT', () => void stop('SIGINT'));
   try {
     started = await start({ config, log, metrics, fail });
+    // Where NODE_COMPILE_CACHE is set. Otherwise it is written at the end, which a kill leaves out.
+    flushCompileCache();
   } catch (error) {
     fail(error as Error);
   }

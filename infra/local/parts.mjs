@@ -76,6 +76,8 @@ function service(place, name, principal, port, opsPort) {
     EVENKEEL_OPS_PORT: String(opsPort),
     EVENKEEL_INSTANCE: name,
     EVENKEEL_ISSUERS_FILE: join(home, 'issuers.json'),
+    // A fifth of a second less at each further start.
+    NODE_COMPILE_CACHE: join(home, 'compiled'),
   };
   return {
     name,

@@ -31,9 +31,11 @@ export async function startRuntime({ config, log, metrics, fail }: Context, crea
   mkdirSync(config.dataDir, { recursive: true });
   const client = (name: string) => createKafka({ ...config.kafka, clientId: `${config.instance}.${name}` });
   const warn = (message: string, error?: Error) => log.warn({ err: error }, message);
-  const codec = createCodec(await loadSchemas(config.registryUrl));
-  const partitions = await withAdmin(client('admin'), (admin) => partitionCount(admin, 'runtime'));
-  const [reader, follower] = [new Reader(client('reader'), warn), new Reader(client('follower'), warn)];
+  const [codec, partitions] = await Promise.all([
+    loadSchemas(config.registryUrl).then(createCodec),
+    withAdmin(client('admin'), (admin) => partitionCount(admin, 'runtime')),
+  ]);
+  const [reader, follower, documents] = ['reader', 'follower', 'documents'].map((name) => new Reader(client(name), warn)) as [Reader, Reader, Reader];
   const sender = createSender(client('sender'));
   let member: Member | undefined;
   const kafka = kafkaLog({
@@ -46,7 +48,8 @@ export async function startRuntime({ config, log, metrics, fail }: Context, crea
   });
   const vault = openVault({ log: kafka, send: (records) => sender.send(records), codec, masterKey: config.masterKey, partitions });
   void vault.failed.then(fail);
-  const knowledge = new Knowledge({ log: kafka, codec, fail, warn });
+  // Not the vault's follower: a partition that opens would wait for its long poll.
+  const knowledge = new Knowledge({ log: documents, codec, fail, warn });
   const agent = createAgent({ config, knowledge });
   const open = taskOpener({ config, log, metrics, kafka, reader, codec, machine: support(codec), partitions, vault, knowledge, agent, topics: TOPICS });
   const runtime: Runtime = new Runtime({
@@ -76,7 +79,7 @@ export async function startRuntime({ config, log, metrics, fail }: Context, crea
     async close() {
       await runtime.close();
       await member?.close();
-      await Promise.all([vault.close(), knowledge.close(), sender.close(), reader.close(), follower.close()]);
+      await Promise.all([vault.close(), knowledge.close(), sender.close(), reader.close(), follower.close(), documents.close()]);
     },
   };
 }

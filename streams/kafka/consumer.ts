@@ -39,7 +39,8 @@ export type MemberOptions = {
   readonly sessionTimeoutMs?: number;
 };
 
-const HEARTBEAT_MS = 500;
+/** A rebalance is met at the next heartbeat: a joining member waits for it. */
+const HEARTBEAT_MS = 250;
 const MAX_WAIT_MS = 250;
 /** By member id: who is told that a position lies outside its log. */
 const outOfRange = new Map<string, (partition: number) => void>();

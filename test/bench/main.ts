@@ -3,14 +3,16 @@ import { cpus } from 'node:os';
 import { parseArgs } from 'node:util';
 import { commit } from './commit.ts';
 import { idle } from './idle.ts';
+import { join } from './join.ts';
 import { pipeline } from './pipeline.ts';
 import type { Report } from './report.ts';
 
-const BENCHES: Readonly<Record<string, () => Promise<Report>>> = { commit, idle, pipeline };
+const BENCHES: Readonly<Record<string, () => Promise<Report>>> = { commit, idle, join, pipeline };
 const HELP = `npm run bench -- NAME [--json]
 
   commit  a transaction's duration on a broker of its own
   idle    what a started platform costs when nothing happens (npm start first)
+  join    from a runtime's start, or its predecessor's end, to all partitions open
   pipeline  the whole life of a request, sustained, beside a bare client loop
 Example: npm run bench -- commit --json`;
 

@@ -61,6 +61,7 @@ export class BenchPlatform {
         EVENKEEL_DATA_DIR: join(this.dir, name),
         EVENKEEL_OPS_PORT: String(opsPort),
         EVENKEEL_INSTANCE: name,
+        NODE_COMPILE_CACHE: join(this.dir, 'compiled'),
         ...env,
       },
       stdio: ['ignore', out, out],
