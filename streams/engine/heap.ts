@@ -16,6 +16,15 @@ export class Heap<T> {
     return this.#at(value)?.rank;
   }
 
+  /** In no order. */
+  [Symbol.iterator](): Iterator<T> {
+    return this.#places.keys();
+  }
+  clear(): void {
+    this.#entries.length = 0;
+    this.#places.clear();
+  }
+
   /** Puts it in, or moves it; one that keeps its rank keeps its place. */
   set(value: T, rank: number): void {
     const before = this.#at(value);

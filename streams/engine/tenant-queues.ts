@@ -1,81 +1,96 @@
 /**
- * Each tenant's queue in order of arrival: the store's keys with this transaction's changes laid over. The head of a tenant is one seek;
- * a cursor per tenant keeps that seek past the tombstones of what was dispatched before it.
+ * Each tenant's queue in order of arrival: the store's keys with this transaction's changes laid over. Of each queue its first keys are kept
+ * read, so that a head costs no seek, however many are added and taken in one transaction; what is read next begins past the tombstones
+ * of what was dispatched before it. Memory is bounded for each tenant, whatever waits.
  */
 import type { TenantId } from '#schemas/ids.ts';
-import { rangeEnd } from './keys.ts';
+import { Heap } from './heap.ts';
+import { queueOrder, rangeEnd } from './keys.ts';
 import type { View } from './ports.ts';
 
-const CHUNK = 16;
-type Changes = { readonly added: Set<string>; readonly removed: Set<string>; first: string | undefined; firstKnown: boolean };
+const CHUNK = 64;
+/** Committed keys kept for a tenant between transactions. */
+const KEPT = 128;
+
+type Queue = {
+  /** Committed keys in order: all of them before `next`. */
+  stored: string[];
+  /** Every key of `stored` before this place is in `removed`. */
+  at: number;
+  /** Where to read on; undefined: `stored` is all there is. */
+  next: string | undefined;
+  /** Of this transaction. */
+  readonly added: Heap<string>;
+  readonly removed: Set<string>;
+};
 
 export class TenantQueues {
   readonly #view: View;
-  readonly #changes = new Map<TenantId, Changes>();
-  /** No committed key of the tenant's queue is smaller. */
-  readonly #cursors = new Map<TenantId, string>();
+  readonly #queues = new Map<TenantId, Queue>();
+  readonly #changed = new Set<Queue>();
 
   constructor(view: View) {
     this.#view = view;
   }
 
   change(tenant: TenantId, remove: string | undefined, add: string | undefined): void {
-    let changes = this.#changes.get(tenant);
-    if (!changes) {
-      changes = { added: new Set(), removed: new Set(), first: undefined, firstKnown: true };
-      this.#changes.set(tenant, changes);
-    }
-    if (remove !== undefined) this.#remove(changes, remove);
-    if (add !== undefined) this.#add(changes, add);
+    const queue = this.#queue(tenant);
+    this.#changed.add(queue);
+    if (remove !== undefined && !queue.added.delete(remove)) queue.removed.add(remove);
+    if (add === undefined) return;
+    if (queue.removed.delete(add)) queue.at = 0;
+    else queue.added.set(add, queueOrder(add));
   }
 
   head(tenant: TenantId): string | undefined {
-    const changes = this.#changes.get(tenant);
-    const stored = this.#storedHead(tenant, changes?.removed);
-    if (!changes) return stored;
-    if (!changes.firstKnown) {
-      changes.first = [...changes.added].reduce<string | undefined>(smaller, undefined);
-      changes.firstKnown = true;
-    }
-    return changes.first === undefined ? stored : smaller(stored, changes.first);
+    const queue = this.#queue(tenant);
+    const [stored, added] = [this.#stored(tenant, queue), queue.added.peek()];
+    if (stored === undefined || added === undefined) return stored ?? added;
+    if (stored < added) return stored;
+    return added;
   }
 
+  /** After the store was written. */
   committed(): void {
-    for (const [tenant, { added }] of this.#changes) {
-      const cursor = this.#cursors.get(tenant);
-      if (cursor === undefined) continue;
-      const lowest = [...added].reduce<string>(smaller, cursor);
-      if (lowest < cursor) this.#cursors.set(tenant, lowest);
+    for (const queue of this.#changed) commit(queue);
+    this.#changed.clear();
+  }
+
+  #queue(tenant: TenantId): Queue {
+    let queue = this.#queues.get(tenant);
+    if (!queue) {
+      queue = { stored: [], at: 0, next: `${tenant}/`, added: new Heap(), removed: new Set() };
+      this.#queues.set(tenant, queue);
     }
-    this.#changes.clear();
+    return queue;
   }
 
-  #add(changes: Changes, key: string): void {
-    if (changes.removed.delete(key)) return;
-    changes.added.add(key);
-    if (changes.firstKnown) changes.first = smaller(changes.first, key);
-  }
-
-  #remove(changes: Changes, key: string): void {
-    if (!changes.added.delete(key)) changes.removed.add(key);
-    else if (changes.first === key) changes.firstKnown = false;
-  }
-
-  #storedHead(tenant: TenantId, removed: ReadonlySet<string> | undefined): string | undefined {
-    let from = this.#cursors.get(tenant) ?? `${tenant}/`;
-    let first = true;
+  #stored(tenant: TenantId, queue: Queue): string | undefined {
     for (;;) {
-      const keys = this.#view.scan('queue', from, CHUNK, rangeEnd(tenant));
-      if (first) this.#cursors.set(tenant, keys[0]?.[0] ?? from);
-      first = false;
-      const found = keys.find(([key]) => !removed?.has(key));
-      if (found) return found[0];
-      if (keys.length < CHUNK) return undefined;
-      from = `${keys[keys.length - 1]?.[0]}\0`;
+      for (; queue.at < queue.stored.length; queue.at++) {
+        const key = queue.stored[queue.at] as string;
+        if (!queue.removed.has(key)) return key;
+      }
+      if (queue.next === undefined) return undefined;
+      const read = this.#view.scan('queue', queue.next, CHUNK, rangeEnd(tenant));
+      for (const [key] of read) queue.stored.push(key);
+      queue.next = read.length < CHUNK ? undefined : after(queue.stored);
     }
   }
 }
 
-function smaller(a: string | undefined, b: string): string {
-  return a === undefined || b < a ? b : a;
+function commit(queue: Queue): void {
+  const { next, added, removed } = queue;
+  const read = [...added].filter((key) => next === undefined || key < next);
+  const kept = queue.stored.filter((key) => !removed.has(key));
+  queue.stored = read.length === 0 ? kept : [...kept, ...read].sort();
+  if (queue.stored.length > KEPT) {
+    queue.stored.length = CHUNK;
+    queue.next = after(queue.stored);
+  }
+  queue.at = 0;
+  added.clear();
+  removed.clear();
 }
+
+const after = (keys: readonly string[]): string => `${keys.at(-1)}\0`;
