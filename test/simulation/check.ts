@@ -5,7 +5,7 @@ import type { Event } from '#schemas/events.ts';
 import { Folder } from '#streams/engine/fold.ts';
 import { HistoryReader } from '#streams/engine/history.ts';
 import { memoryStores } from '#streams/memory/store.ts';
-import { CAP, codec, HISTORY, machine, type Process, REQUESTS, type World } from './world.ts';
+import { CAP, codec, HISTORY, machine, type Process, REQUESTS, TENANT_CAP, type World } from './world.ts';
 
 /** Of a run's requests at least so many are answered: a world in which nothing works breaks no other invariant. */
 const LEAST_ANSWERED = 10;
@@ -19,6 +19,7 @@ export async function check(world: World, limits: Record<string, number>): Promi
   const balances = new Map<string, { settled: number; held: number }>();
   let [batch, left, covered, running, answered] = [0, 0, 0, 0, 0];
   const refused = new Map<string, number>();
+  const flying = new Map<string, number>();
   const request = (id: string): Request => {
     const found = requests.get(id) ?? { queued: 0, finished: 0, holds: 0, settled: 0, held: 0, costs: 0 };
     requests.set(id, found);
@@ -44,6 +45,8 @@ export async function check(world: World, limits: Record<string, number>): Promi
         r.holds++;
         r.held = event.amount;
         running++;
+        flying.set(event.tenant, (flying.get(event.tenant) ?? 0) + 1);
+        if ((flying.get(event.tenant) ?? 0) > TENANT_CAP) problems.push(`invariant 7: ${event.tenant} has more in flight than ${TENANT_CAP}`);
         if (running > CAP) problems.push(`invariant 7: ${running} run under a cap of ${CAP}`);
         const { settled, held } = move(event.tenant, event.day, 0, event.amount);
         const limit = limits[event.tenant] ?? Number.POSITIVE_INFINITY;
@@ -63,6 +66,7 @@ export async function check(world: World, limits: Record<string, number>): Promi
         const r = request(event.request);
         r.settled++;
         running--;
+        flying.set(event.tenant, (flying.get(event.tenant) ?? 0) - 1);
         if (event.settled !== r.costs) problems.push(`invariant 4: ${event.request} settled at ${event.settled}, its costs are ${r.costs}`);
         move(event.tenant, event.day, 0, -r.held);
         break;

@@ -1,5 +1,5 @@
 import { check } from './check.ts';
-import { createTenant, type Faults, type Mutation, produce, requestInput, TENANTS, World } from './world.ts';
+import { createTenant, type Faults, type Mutation, produce, requestInput, TENANT_CAP, TENANTS, World } from './world.ts';
 
 const REQUESTS_A_RUN = 60;
 const FAULTS: Faults = { lostRequest: 0.05, lostReply: 0.05, crash: 0.02, stepFails: 0.05 };
@@ -12,7 +12,8 @@ export async function simulate(seed: number, mutation: Mutation = 'none'): Promi
   const world = new World(seed, FAULTS, mutation);
   const budget = 20_000 + Math.floor(world.random() * 60_000);
   const limits = Object.fromEntries(TENANTS.map((tenant) => [tenant, budget]));
-  for (const tenant of TENANTS) produce(world, createTenant(tenant, { budgetDay: budget, requestCeiling: 2_000, maxInFlight: 3, requestsPerSecond: 50 }));
+  for (const tenant of TENANTS)
+    produce(world, createTenant(tenant, { budgetDay: budget, requestCeiling: 2_000, maxInFlight: TENANT_CAP, requestsPerSecond: 50 }));
   await world.rebalance(false);
   for (let at = 0; at < REQUESTS_A_RUN; at++) {
     const input = requestInput(world, at);

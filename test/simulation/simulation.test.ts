@@ -10,7 +10,7 @@ test('300 seeds of crashes, zombies, lost replies and rebalances leave no invari
   expect(broken).toEqual([]);
 });
 
-test.each(['no_fence', 'no_owner_check', 'result_counts_twice', 'hold_without_limit'] as const)('a mutant is caught: %s', async (mutation) => {
+test.each(['no_fence', 'no_owner_check', 'result_counts_twice', 'hold_without_limit', 'no_tenant_cap'] as const)('a mutant is caught: %s', async (mutation) => {
   let caught: string[] = [];
   for (let seed = 1; seed <= 150 && caught.length === 0; seed++) caught = await simulate(seed, mutation);
   expect(caught).not.toEqual([]);

@@ -16,6 +16,8 @@ import type { Input } from '#streams/support/input.ts';
 import { support } from '#streams/support/support.ts';
 
 export const CAP = 4;
+/** What one tenant may have in flight. */
+export const TENANT_CAP = 3;
 export const HISTORY = 'tenant.events';
 export const REQUESTS = 'support.requests';
 export const codec = createCodec(localSchemas());
@@ -74,7 +76,7 @@ export type Faults = {
 };
 
 /** Mutants of the parts under test: each must be caught. */
-export type Mutation = 'none' | 'no_owner_check' | 'no_fence' | 'result_counts_twice' | 'hold_without_limit';
+export type Mutation = 'none' | 'no_owner_check' | 'no_fence' | 'result_counts_twice' | 'hold_without_limit' | 'no_tenant_cap';
 
 /** A broker that takes commits of any epoch. */
 class Unfenced extends MemoryBroker {
@@ -124,6 +126,14 @@ function mutant(mutation: Mutation): typeof machine {
       ready: (account, item, now) => machine.ready({ ...account, balances: [] }, item, now),
       decide: (rows, input, now) => machine.decide(input.kind === 'dispatch' ? { ...rows, account: { ...rows.account, balances: [] } } : rows, input, now),
     };
+  if (mutation === 'no_tenant_cap') {
+    const uncapped = (account: ReturnType<typeof machine.initial>) => ({ ...account, running: 0 });
+    return {
+      ...machine,
+      ready: (account, item, now) => machine.ready(uncapped(account), item, now),
+      decide: (rows, input, now) => machine.decide(input.kind === 'dispatch' ? { ...rows, account: uncapped(rows.account) } : rows, input, now),
+    };
+  }
   return machine;
 }
 
