@@ -7,6 +7,7 @@ import { POLICY } from '#schemas/policy.ts';
 import { SHAPES } from '#schemas/records.ts';
 import { QUOTAS, TENANT_QUOTAS, TOPICS } from '#schemas/topics.ts';
 import { settingsTable } from '#services/config.ts';
+import { exitRows } from '#services/exit.ts';
 import { LIMITS } from '#streams/support/limits.ts';
 
 const ROOT = fileURLToPath(new URL('..', import.meta.url));
@@ -60,6 +61,11 @@ const TABLES: Readonly<Record<string, () => string>> = {
     table(
       ['Field', 'Set by', 'Bounds', 'Default', 'Unit'],
       Object.entries(POLICY).map(([name, { by, min, max, fallback, unit }]) => row(`\`${name}\``, by, `${min} to ${max}`, fallback, unit)),
+    ),
+  exits: () =>
+    table(
+      ['Exit code', 'Of', 'Meaning'],
+      exitRows().map((cells) => row(...cells)),
     ),
   errors: () =>
     table(

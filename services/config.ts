@@ -71,6 +71,12 @@ export const SETTINGS = {
   inFlightPerPartition: setting('EVENKEEL_IN_FLIGHT_PER_PARTITION', '64', integer(1, 100_000), 'requests that run at once in one partition'),
   pricesFile: setting('EVENKEEL_PRICES_FILE', '', optional, "JSON: the operator's prices in versions with an effective start; without it, the built-in ones"),
   modelDelayMs: setting('EVENKEEL_MODEL_DELAY_MS', '0', integer(0, 600_000), 'how long the offline model takes, to try out slow models'),
+  wedgedAfterMs: setting(
+    'EVENKEEL_WEDGED_AFTER_MS',
+    '30000',
+    integer(1_000, 3_600_000),
+    'how long the event loop, a transaction, the group or a partition with lag may stand still before the process ends itself with exit code 75',
+  ),
   logLevel: setting('EVENKEEL_LOG_LEVEL', 'info', level, LEVELS.join(', ')),
 } as const;
 

@@ -1,8 +1,9 @@
 /** Asks as a tenant's end user: publishes over HTTP, watches the request's life, prints its end. */
 import { randomUUID } from 'node:crypto';
 import pc from 'picocolors';
+import { EXIT } from '../exit.ts';
 import { type Answer, answerJson, failed, parseAnswer, parseVerdict, refusedAtTheDoor, type Verdict } from './answer.ts';
-import { type Command, CommandError, dollars, EXIT, integerOption, parseOptions, type Terminal, tenantOption, UsageError } from './command.ts';
+import { type Command, CommandError, dollars, integerOption, parseOptions, type Terminal, tenantOption, UsageError } from './command.ts';
 import { Gateway, type GatewayReply } from './gateway.ts';
 import { gatewayUrl, mint } from './local.ts';
 import { Stages } from './stages.ts';

@@ -4,7 +4,8 @@ import { EvenkeelError } from '#schemas/errors.ts';
 import type { TenantId } from '#schemas/ids.ts';
 import { auditPrincipal, auditTopic } from '#schemas/topics.ts';
 import { type ChainReport, ChainVerifier } from '#streams/support/audit.ts';
-import { type Command, EXIT, noPositionals, parseOptions, type Terminal, tenantOption, UsageError } from './command.ts';
+import { EXIT } from '../exit.ts';
+import { type Command, noPositionals, parseOptions, type Terminal, tenantOption, UsageError } from './command.ts';
 import { type LogAccess, withLog } from './log.ts';
 
 const OPTIONS = { tenant: { type: 'string' }, json: { type: 'boolean' } } as const;

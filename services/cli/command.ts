@@ -2,8 +2,6 @@
 import { type ParseArgsOptionsConfig, parseArgs } from 'node:util';
 import { isTenantId, type TenantId } from '#schemas/ids.ts';
 
-export const EXIT = { ok: 0, failed: 1, usage: 2 } as const;
-
 export interface Terminal {
   /** The answer: the only thing on stdout. */
   out(line: string): void;

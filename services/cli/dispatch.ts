@@ -1,9 +1,10 @@
 /** From words on a command line to a command, and from its end to an exit code. */
 import pc from 'picocolors';
 import { EvenkeelError } from '#schemas/errors.ts';
+import { EXIT } from '../exit.ts';
 import { ask } from './ask.ts';
 import { audit } from './audit.ts';
-import { type Command, CommandError, EXIT, type Terminal, UsageError } from './command.ts';
+import { type Command, CommandError, type Terminal, UsageError } from './command.ts';
 import { replay } from './replay.ts';
 import { token } from './token.ts';
 

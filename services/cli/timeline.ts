@@ -5,7 +5,8 @@ import { parseRequestId, type RequestId, type TenantId } from '#schemas/ids.ts';
 import { partitionOf } from '#schemas/topics.ts';
 import { HistoryReader } from '#streams/engine/history.ts';
 import { support } from '#streams/support/support.ts';
-import { CommandError, dollars, EXIT, integerOption, noPositionals, parseOptions, type Terminal, tenantOption, UsageError } from './command.ts';
+import { EXIT } from '../exit.ts';
+import { CommandError, dollars, integerOption, noPositionals, parseOptions, type Terminal, tenantOption, UsageError } from './command.ts';
 import { type LogAccess, withLog } from './log.ts';
 
 const HISTORY = 'tenant.events';

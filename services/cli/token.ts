@@ -1,5 +1,6 @@
 /** `npm run token`: a local credential, alone on standard output. */
-import { type Command, choiceOption, EXIT, noPositionals, parseOptions, tenantOption } from './command.ts';
+import { EXIT } from '../exit.ts';
+import { type Command, choiceOption, noPositionals, parseOptions, tenantOption } from './command.ts';
 import { mint, ROLES } from './local.ts';
 
 const OPTIONS = { tenant: { type: 'string' }, role: { type: 'string' }, person: { type: 'string' } } as const;

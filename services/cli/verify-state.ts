@@ -12,7 +12,8 @@ import type { Store } from '#streams/engine/ports.ts';
 import { stateHash } from '#streams/engine/state-hash.ts';
 import { rocksStores } from '#streams/rocksdb/store.ts';
 import { support } from '#streams/support/support.ts';
-import { CommandError, EXIT, noPositionals, parseOptions, type Terminal } from './command.ts';
+import { EXIT } from '../exit.ts';
+import { CommandError, noPositionals, parseOptions, type Terminal } from './command.ts';
 import { runtimes } from './local.ts';
 import { type LogAccess, withLog } from './log.ts';
 

@@ -3,8 +3,9 @@ import { runMain } from '#services/ops.ts';
 
 const [, , how] = process.argv;
 let ready = how !== 'waits';
+const never = () => new Promise<never>(() => undefined);
 
-await runMain(async ({ config, log, metrics, fail }) => {
+await runMain(async ({ config, log, metrics, watchdog, fail }) => {
   if (how === 'cannot-start') throw new Error('there is no Kafka');
   log.info({ config }, 'started');
   if (how === 'spins')
@@ -13,6 +14,18 @@ await runMain(async ({ config, log, metrics, fail }) => {
     }, 100);
   if (how === 'fails') setTimeout(() => fail(new Error('a part failed')), 50);
   if (how === 'rejects') setTimeout(() => void Promise.reject(new Error('nobody waited')), 50);
+  if (how === 'hangs-in-an-operation') void watchdog.during('a transaction of partition 3', never);
+  if (how === 'stands-still') watchdog.watch('partition 3 of support.requests', () => 41);
+  if (how === 'moves') {
+    let position = 0;
+    watchdog.watch('what moves', () => position++);
+    watchdog.watch('what has nothing to do', () => undefined);
+    const work = async (): Promise<void> => {
+      await watchdog.during('what ends', () => new Promise((resolve) => setTimeout(resolve, 200)));
+      return work();
+    };
+    void work();
+  }
   return {
     waitingFor: () => (ready ? [] : ['its partitions']),
     pages: {
@@ -21,6 +34,6 @@ await runMain(async ({ config, log, metrics, fail }) => {
         return { metrics: metrics.getMetricsAsArray().length };
       },
     },
-    close: () => (how === 'hangs' ? new Promise(() => undefined) : new Promise((resolve) => setTimeout(resolve, 50))),
+    close: () => (how === 'hangs' ? never() : new Promise((resolve) => setTimeout(resolve, how === 'drains' ? 1_000 : 50))),
   };
-}, 1_000);
+});

@@ -3,7 +3,7 @@ import { type ChildProcess, spawn } from 'node:child_process';
 import { createServer } from 'node:net';
 import { fileURLToPath } from 'node:url';
 import { afterEach, expect, test } from 'vitest';
-import { EXIT } from '#services/ops.ts';
+import { EXIT } from '#services/exit.ts';
 
 const SCRIPT = fileURLToPath(new URL('./ops-process.ts', import.meta.url));
 const KEY = `${'c0ffee'.repeat(10)}abcd`;
@@ -23,7 +23,14 @@ async function freePort(): Promise<number> {
 
 async function service(how: string, env: Record<string, string> = {}) {
   const port = await freePort();
-  const set = { EVENKEEL_MASTER_KEY: KEY, EVENKEEL_OPS_PORT: String(port), KAFKA_USERNAME: 'runtime', KAFKA_PASSWORD: 'canary-password', ...env };
+  const set = {
+    EVENKEEL_MASTER_KEY: KEY,
+    EVENKEEL_OPS_PORT: String(port),
+    KAFKA_USERNAME: 'runtime',
+    KAFKA_PASSWORD: 'canary-password',
+    EVENKEEL_WEDGED_AFTER_MS: '1000',
+    ...env,
+  };
   const child = spawn(process.execPath, [SCRIPT, how], { env: { PATH: process.env.PATH, ...set }, stdio: ['ignore', 'pipe', 'pipe'] });
   running.push(child);
   let output = '';
@@ -31,7 +38,12 @@ async function service(how: string, env: Record<string, string> = {}) {
   const ended = new Promise<number | null>((resolve) => child.once('exit', resolve));
   const get = (path: string) => fetch(`http://127.0.0.1:${port}${path}`);
   const started = async () => {
-    for (let tries = 0; tries < 200 && !output.includes('"started"'); tries++) await new Promise((resolve) => setTimeout(resolve, 25));
+    const listens = () =>
+      output.includes('"started"') &&
+      get('/metrics')
+        .then(({ ok }) => ok)
+        .catch(() => false);
+    for (let tries = 0; tries < 200 && !(await listens()); tries++) await new Promise((resolve) => setTimeout(resolve, 25));
   };
   return { child, ended, get, started, output: () => output };
 }
@@ -85,6 +97,51 @@ test('invariant 11: a wedged event loop ends the process loudly, exit 75', async
   const { ended, output } = await service('spins');
   expect(await ended).toBe(EXIT.wedged);
   expect(output()).toContain('wedged');
+}, 15_000);
+
+test.each([
+  ['hangs-in-an-operation', 'a transaction of partition 3'],
+  ['stands-still', 'partition 3 of support.requests'],
+])(
+  'invariant 11: %s: /healthz and /readyz name it first, then the process ends, exit 75',
+  async (how, what) => {
+    const { ended, get, started, output } = await service(how, { EVENKEEL_WEDGED_AFTER_MS: '1500' });
+    await started();
+    expect((await get('/healthz')).status).toBe(200);
+    let health: unknown;
+    let readiness: unknown;
+    const asking = setInterval(async () => {
+      const [alive, ready] = await Promise.all([get('/healthz'), get('/readyz')]).catch(() => []);
+      if (alive?.status === 503) health = await alive.json();
+      if (ready?.status === 503) readiness = await ready.json();
+    }, 100);
+    expect(await ended).toBe(EXIT.wedged);
+    clearInterval(asking);
+    expect(health).toEqual({ alive: false, standing: [what] });
+    expect(readiness).toEqual({ ready: false, waiting_for: [what] });
+    expect(output()).toContain(`${what} has stood still for 1500 ms`);
+  },
+  15_000,
+);
+
+test('what moves, ends or has nothing to do is not taken for wedged', async () => {
+  const { child, get, started } = await service('moves');
+  await started();
+  await new Promise((resolve) => setTimeout(resolve, 2_500));
+  expect(await (await get('/healthz')).json()).toEqual({ alive: true, standing: [] });
+  expect(child.exitCode).toBe(null);
+}, 15_000);
+
+test('a process that closes is healthy and no longer ready', async () => {
+  const { child, ended, get, started } = await service('drains');
+  await started();
+  expect((await get('/readyz')).status).toBe(200);
+  child.kill('SIGTERM');
+  let status = 200;
+  while (status === 200) status = (await get('/readyz')).status;
+  expect(status).toBe(503);
+  expect((await get('/healthz')).status).toBe(200);
+  expect(await ended).toBe(EXIT.ok);
 }, 15_000);
 
 test('a process that was stopped as a whole and goes on is not taken for wedged', async () => {
