@@ -12,7 +12,7 @@ import type { BenchPlatform } from './platform.ts';
 
 const PERSONS = 20;
 const QUESTION = 'How do I trust the proxy in front of my server, so that the address of the client is the right one?';
-export type Ask = { readonly tenant: TenantId; readonly conversation?: string; readonly deadlineMs?: number };
+export type Ask = { readonly tenant: TenantId; readonly person?: string; readonly conversation?: string; readonly deadlineMs?: number };
 export type Made = { readonly record: Output; readonly tenant: TenantId; readonly request: RequestId };
 /** When a request was accepted and when its result was written, both by the broker's clock, ms. */
 export type Life = { readonly tenant: TenantId; queued: Instant; finished: Instant };
@@ -46,7 +46,7 @@ export class Load {
 
   async make(asks: readonly Ask[]): Promise<readonly Made[]> {
     const made: Made[] = [];
-    for (const [at, ask] of asks.entries()) made.push(await this.#one(ask, `person-${at % PERSONS}`));
+    for (const [at, ask] of asks.entries()) made.push(await this.#one(ask, ask.person ?? `person-${at % PERSONS}`));
     return made;
   }
 

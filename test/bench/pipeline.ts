@@ -37,7 +37,7 @@ export async function pipeline(): Promise<Report> {
     await platform.run('runtime', 'test/bench/constant-runtime.ts', 'runtime', { EVENKEEL_IN_FLIGHT_PER_PARTITION: '2000' });
     const load = new Load(platform);
     await load.open();
-    const reached = await sustained(platform, load, tenants);
+    const reached = await sustained(platform, load, spread(REQUESTS, tenants), OUTSTANDING);
     const half = await paced(platform, load, tenants, reached.rate / 2);
     const auditBehind = await auditCaughtUp(platform, load.sent);
     await load.close();
@@ -49,13 +49,13 @@ export async function pipeline(): Promise<Report> {
   }
 }
 
-/** As fast as it goes, with a bound on what is outstanding. The first fifth warms up. */
-export async function sustained(platform: BenchPlatform, load: Load, tenants: readonly TenantId[]) {
-  const made = await load.make(spread(REQUESTS, tenants));
+/** As fast as it goes, with a bound on what is `outstanding`. The first fifth warms up. */
+export async function sustained(platform: BenchPlatform, load: Load, asks: readonly Ask[], outstanding: number) {
+  const made = await load.make(asks);
   const before = SERVICES.map((name) => platform.cpu(name));
   const target = load.finished + made.length;
   for (let at = 0; load.finished < target; ) {
-    const room = Math.min(OUTSTANDING - (load.sent - load.finished), made.length - at);
+    const room = Math.min(outstanding - (load.sent - load.finished), made.length - at);
     if (room > 0) void load.send(made.slice(at, at + room));
     at += Math.max(0, room);
     await pause(TICK_MS);

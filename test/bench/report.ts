@@ -8,6 +8,9 @@ export type Report = {
   readonly not_measured: readonly string[];
 };
 
+/** A size for development. */
+export const SMALL = process.argv.includes('--small');
+
 /** To hundredths. */
 export const round = (value: number): number => Math.round(value * 100) / 100;
 
