@@ -67,6 +67,7 @@ export const SETTINGS = {
   instance: setting('EVENKEEL_INSTANCE', 'evenkeel', text, "this process's name in logs and metrics"),
   issuersFile: setting('EVENKEEL_ISSUERS_FILE', '.evenkeel/issuers.json', text, 'JSON: token issuers, their keys and the tenants they may speak for'),
   gatewayUrl: setting('EVENKEEL_GATEWAY_URL', 'http://127.0.0.1:8080', url, 'where the command line finds the gateway'),
+  token: setting('EVENKEEL_TOKEN', '', optional, 'a token for the command line, where the issuer is not the local one', true),
   home: setting('EVENKEEL_HOME', '.evenkeel', text, 'where npm start keeps addresses and secrets, which the command line reads'),
   inFlightPerPartition: setting('EVENKEEL_IN_FLIGHT_PER_PARTITION', '64', integer(1, 100_000), 'requests that run at once in one partition'),
   pricesFile: setting('EVENKEEL_PRICES_FILE', '', optional, "JSON: the operator's prices in versions with an effective start; without it, the built-in ones"),

@@ -68,6 +68,14 @@ export function noPositionals(positionals: readonly string[]): void {
   if (positionals.length > 0) throw new UsageError(`unexpected argument: ${positionals[0]}`);
 }
 
+/** `2.50` to micro-dollars. @throws UsageError */
+export function dollarsOption(name: string, value: string | undefined): number | undefined {
+  if (value === undefined) return undefined;
+  const [, sign, whole, part = ''] = /^(-?)\$?(\d{1,9})(?:\.(\d{1,6}))?$/.exec(value) ?? [];
+  if (whole === undefined) throw new UsageError(`--${name} ${value}: dollars, as 2.50, with at most six decimals`);
+  return (sign ? -1 : 1) * (Number(whole) * 1_000_000 + Number(part.padEnd(6, '0')));
+}
+
 /** `$0.001234`: micro-dollars are shown to the last one. */
 export function dollars(microUsd: number): string {
   const [sign, whole] = [microUsd < 0 ? '-' : '', Math.abs(microUsd)];

@@ -17,6 +17,10 @@ export class Gateway {
     return this.#call(path, { method: 'POST', headers: { 'content-type': 'application/json', ...headers }, body: JSON.stringify(body), signal });
   }
 
+  put(path: string, body: unknown, headers: Readonly<Record<string, string>>, signal: AbortSignal): Promise<GatewayReply> {
+    return this.#call(path, { method: 'PUT', headers: { 'content-type': 'application/json', ...headers }, body: JSON.stringify(body), signal });
+  }
+
   get(path: string, signal: AbortSignal): Promise<GatewayReply> {
     return this.#call(path, { signal });
   }

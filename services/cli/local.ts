@@ -2,7 +2,8 @@
  * What runs on this machine: `npm start` leaves its addresses and secrets under `.evenkeel/`. The environment comes first, so that the same
  * commands work on a cluster of one's own.
  */
-import { readFile } from 'node:fs/promises';
+import { randomBytes } from 'node:crypto';
+import { mkdir, readFile, rename, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import type { LocalSecrets } from '#infra/local/issuer.ts';
@@ -11,6 +12,8 @@ import { SETTINGS, settingOf } from '#services/config.ts';
 import { CommandError } from './command.ts';
 
 const HOME = settingOf('home') ?? fileURLToPath(new URL('../../.evenkeel', import.meta.url));
+export const PRINCIPALS_FILE = join(HOME, 'principals.json');
+export const ADMINISTRATOR = 'admin';
 const START = 'Start everything with npm start; npm run status shows what runs.';
 
 export const ROLES = ['end_user', 'tenant_admin', 'auditor', 'operator'] as const;
@@ -74,6 +77,31 @@ export async function runtimes(): Promise<readonly string[]> {
   return found.map(({ port }) => `http://127.0.0.1:${port}`);
 }
 
+/** An administrator's stands with the secrets, which no service is given. */
+async function passwordsOf(principal: string): Promise<Readonly<Record<string, unknown>>> {
+  if (principal !== ADMINISTRATOR) return ((await readJson('principals.json')) ?? {}) as Readonly<Record<string, unknown>>;
+  return ((await readJson('secrets.json')) as { passwords?: Readonly<Record<string, unknown>> } | undefined)?.passwords ?? {};
+}
+
+/** Passwords of these principals: those that are known here, and new ones for the others, kept where `npm start` keeps its own. */
+export async function keptPasswords(principals: readonly string[]): Promise<Readonly<Record<string, string>>> {
+  const known = ((await readJson('principals.json')) ?? {}) as Readonly<Record<string, string>>;
+  const secrets = (await readJson('secrets.json')) as { passwords?: Readonly<Record<string, string>> } | undefined;
+  const kept = { ...secrets?.passwords, ...known };
+  const all = Object.fromEntries(principals.map((name) => [name, kept[name] ?? randomBytes(18).toString('base64url')]));
+  await mkdir(HOME, { recursive: true });
+  await writeWhole(PRINCIPALS_FILE, { ...known, ...all });
+  if (secrets) await writeWhole(join(HOME, 'secrets.json'), { ...secrets, passwords: { ...secrets.passwords, ...all } });
+  return all;
+}
+
+/** In place at once or not at all, and readable by its owner alone. */
+async function writeWhole(file: string, value: unknown): Promise<void> {
+  await rm(`${file}.part`, { force: true });
+  await writeFile(`${file}.part`, JSON.stringify(value, null, 2), { mode: 0o600, flush: true });
+  await rename(`${file}.part`, file);
+}
+
 /** Kafka and registry as `principal`: by KAFKA_USERNAME and KAFKA_PASSWORD, or by what `npm start` has provisioned. */
 export async function kafkaAccess(principal: string): Promise<Access> {
   const [username, password] = [settingOf('kafkaUsername'), settingOf('kafkaPassword')];
@@ -84,8 +112,7 @@ export async function kafkaAccess(principal: string): Promise<Access> {
   const registryUrl = settingOf('registryUrl') ?? moved(SETTINGS.registryUrl.fallback as string, registry);
   const place = { brokers, tls: settingOf('kafkaTls') ?? false, registryUrl };
   if (username !== undefined && password !== undefined) return { ...place, username, password };
-  const passwords = ((await readJson('principals.json')) ?? {}) as Readonly<Record<string, unknown>>;
-  const known = passwords[principal];
+  const known = (await passwordsOf(principal))[principal];
   if (typeof known === 'string') return { ...place, username: principal, password: known };
   throw new CommandError(
     `There is no password for the Kafka principal ${principal} here.`,
@@ -100,7 +127,7 @@ function moved(url: string, port: number | undefined): string {
   return changed.href;
 }
 
-/** A token of the local issuer; its key never leaves this process. */
+/** A token of the local issuer, whose key never leaves this process; or the one that EVENKEEL_TOKEN holds. */
 export async function mint({
   tenant,
   role,
@@ -110,8 +137,11 @@ export async function mint({
   readonly role: Role;
   readonly subject: string;
 }): Promise<string> {
+  const given = settingOf('token');
+  if (given !== undefined) return given;
   const secrets = await readJson('secrets.json');
-  if (secrets === undefined) throw new CommandError('There is no local issuer: nothing was started here yet.', START);
+  if (secrets === undefined)
+    throw new CommandError('There is no local issuer: nothing was started here yet.', `${START} For another issuer, set EVENKEEL_TOKEN.`);
   const { mintToken } = await import('#infra/local/issuer.ts');
   return mintToken(secrets as LocalSecrets, { tenant, role, subject });
 }

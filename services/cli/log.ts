@@ -8,7 +8,7 @@ import { createKafka, withAdmin } from '#streams/kafka/client.ts';
 import { Reader } from '#streams/kafka/reader.ts';
 import { loadSchemas } from '#streams/kafka/registry.ts';
 import { CommandError } from './command.ts';
-import { kafkaAccess } from './local.ts';
+import { type Access, kafkaAccess } from './local.ts';
 
 const CONNECT_MS = 5_000;
 
@@ -21,7 +21,10 @@ export type LogAccess = {
 /** Gives `use` the logs as `principal` sees them, and lets go of the connections whatever happens. */
 export async function withLog<T>(principal: string, use: (log: LogAccess) => Promise<T>): Promise<T> {
   const { registryUrl, ...settings } = await kafkaAccess(principal);
-  await listening(settings.brokers);
+  return overKafka(settings, () => readWith(registryUrl, settings, use));
+}
+
+async function readWith<T>(registryUrl: string, settings: KafkaAccess, use: (log: LogAccess) => Promise<T>): Promise<T> {
   const kafka = createKafka({ ...settings, clientId: 'evenkeel-cli' });
   // A reading either ends or throws: what was tried again on the way needs no line.
   const reader = new Reader(kafka, () => undefined);
@@ -36,14 +39,24 @@ export async function withLog<T>(principal: string, use: (log: LogAccess) => Pro
           return topics[0]?.partitions.length ?? 0;
         }),
     });
+  } finally {
+    await reader.close().catch(() => undefined);
+  }
+}
+
+type KafkaAccess = Omit<Access, 'registryUrl'>;
+
+/** A client's own words become what happened and what to do. */
+export async function overKafka<T>(settings: KafkaAccess, run: () => Promise<T>): Promise<T> {
+  await listening(settings.brokers);
+  try {
+    return await run();
   } catch (cause) {
     if (cause instanceof CommandError || cause instanceof EvenkeelError) throw cause;
     const { name, type, message } = cause as { name?: string; type?: string; message?: string };
     if (name?.startsWith('KafkaJS') || type !== undefined)
       throw new CommandError(`Kafka at ${settings.brokers.join(',')} does not serve ${settings.username}: ${message}.`, hint(type, name), { cause });
     throw cause;
-  } finally {
-    await reader.close().catch(() => undefined);
   }
 }
 

@@ -178,7 +178,10 @@ async function command<T extends CommandType>(
   );
   if (!happened) return reply.code(decided() ? 200 : 202).send({ ...answer, done: decided() ? 'decided_before' : 'submitted' });
   const { event, offset } = happened;
-  if (event.type !== 'command_refused') return reply.send({ ...answer, done: event.type, offset });
+  if (event.type !== 'command_refused') {
+    const { type: done, tenant: _tenant, ...facts } = event;
+    return reply.send({ ...answer, done, offset, facts });
+  }
   const code = isErrorCode(event.code) ? event.code : 'body_invalid';
   throw new Problem(code, event.field ?? `${type} for ${tenant} was refused: ${code}`, { offset });
 }

@@ -5,7 +5,7 @@
 import { type Event, WINDOWS } from '#schemas/events.ts';
 import type { Instant, RequestId, TenantId } from '#schemas/ids.ts';
 import type { Rows } from '#streams/support/evolve.ts';
-import { balance, hardLimit, keyOf, windowKeys } from '#streams/support/ledger.ts';
+import { balance, hardLimit, keyOf, standing, windowKeys } from '#streams/support/ledger.ts';
 import type { Account, Mark } from '#streams/support/state.ts';
 import type { Happened } from './lifecycle.ts';
 
@@ -124,7 +124,8 @@ export class View {
     desk.touched = at;
     this.#detail(desk);
     this.#logged = Math.max(this.#logged, at);
-    if (event.type === 'cost_recorded' || event.type === 'outside_cost_recorded') desk.spent(at, event.amount);
+    if (event.type === 'cost_recorded') desk.spent(at, event.amount);
+    if (event.type === 'outside_cost_recorded') desk.spent(event.incurredAt ?? at, event.amount);
     remember(desk, happened, mark);
   }
 
@@ -208,8 +209,19 @@ const lastOf = ({ finishedAt, startedAt, queuedAt }: Mark): Instant => finishedA
 export function budgetsOf(account: Account, now: Instant) {
   return WINDOWS.map((window) => {
     const found = balance(account, window, keyOf(window, windowKeys(now)));
-    const { key, settled, held, granted } = found;
-    return { window, key, settled_micro_usd: settled, held_micro_usd: held, granted_micro_usd: granted, limit_micro_usd: hardLimit(account, found) };
+    const { key, settled, held, granted, settledTokens, heldTokens, grantedTokens } = found;
+    return {
+      window,
+      key,
+      settled_micro_usd: settled,
+      held_micro_usd: held,
+      granted_micro_usd: granted,
+      limit_micro_usd: hardLimit(account, found),
+      settled_tokens: settledTokens,
+      held_tokens: heldTokens,
+      granted_tokens: grantedTokens,
+      limit_tokens: standing(account, found, 'tokens').hard,
+    };
   });
 }
 

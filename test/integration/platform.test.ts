@@ -78,6 +78,32 @@ describe('real questions about real documentation', () => {
   });
 });
 
+describe('a tenant from the command line', () => {
+  const tenant = (...args: readonly string[]) => JSON.parse(platform.run('tenant', ...args, '--json'));
+
+  test('is made with its topic and rights, limited, paid for, suspended and resumed; a repeat with the same key counts once', async () => {
+    const created = tenant('create', 'acme', '--budget-day', '5.00', '--qps', '20', '--concurrency', '8');
+    expect(created).toMatchObject({ done: 'tenant_created', topic: 'audit.acme', facts: { policy: { budgetDay: 5_000_000, maxInFlight: 8 } } });
+    expect(created.offset).toBeGreaterThan(0);
+    expect(() => tenant('create', 'acme')).toThrow(/exists already/);
+    expect(tenant('policy', 'acme', '--set', 'maxInFlight=4', '--expected-version', '1')).toMatchObject({ done: 'policy_set', facts: { version: 2 } });
+    expect(() => tenant('policy', 'acme', '--set', 'maxInFlight=5', '--expected-version', '1')).toThrow(/has changed since/);
+    const grant = ['grant', 'acme', '--window', 'day', '--amount', '2.50', '--key', 'refill-1'];
+    expect([tenant(...grant).done, tenant(...grant).done]).toEqual(['budget_granted', 'decided_before']);
+    const yesterday = new Date(Date.now() - 86_400_000).toISOString();
+    tenant('cost', 'acme', '--amount', '1.20', '--incurred-at', yesterday, '--key', 'invoice-7');
+    expect(tenant('cost', 'acme', '--amount', '-0.20', '--kind', 'correction').facts).toMatchObject({ amount: -200_000, kind: 'correction' });
+    const { budgets } = tenant('show', 'acme');
+    expect(budgets[0]).toMatchObject({ window: 'day', settled_micro_usd: -200_000, limit_micro_usd: 7_500_000 });
+    expect(budgets[2]).toMatchObject({ window: 'total', settled_micro_usd: 1_000_000 });
+    expect(tenant('suspend', 'acme').done).toBe('tenant_suspended');
+    await expect(platform.ask('acme', 'Anything?')).rejects.toThrow(/suspended/);
+    expect(tenant('resume', 'acme').done).toBe('tenant_resumed');
+    expect(await platform.ask('acme', 'Anything?')).toMatchObject({ outcome: 'handed_off' });
+    expect(platform.run('audit', 'verify', '--tenant', 'acme')).toContain('no gap');
+  });
+});
+
 describe('bad input gets a clear answer and delays nobody', () => {
   const long = 'x'.repeat(17_000);
   test.each([

@@ -4,10 +4,12 @@ import type { MicroUsd, RequestId } from '#schemas/ids.ts';
 import { tenantId } from '#schemas/ids.ts';
 import { answerJson, failed, parseAnswer, parseVerdict, refusedAtTheDoor } from '#services/cli/answer.ts';
 import { parseAsk } from '#services/cli/ask.ts';
-import { CommandError, dollars, type Terminal, UsageError } from '#services/cli/command.ts';
+import { CommandError, dollars, dollarsOption, type Terminal, UsageError } from '#services/cli/command.ts';
 import { dispatch } from '#services/cli/dispatch.ts';
 import { type ServerEvent, SseParser } from '#services/cli/sse.ts';
 import { stageOf } from '#services/cli/stages.ts';
+import { policyChanges } from '#services/cli/tenant.ts';
+import { asLines } from '#services/cli/tenant-show.ts';
 import { asJson, asText, parseTimeline } from '#services/cli/timeline.ts';
 
 function recorder() {
@@ -18,7 +20,7 @@ function recorder() {
 }
 
 describe('the command line', () => {
-  test.each(['ask', 'token', 'replay', 'audit'])('%s --help shows usage and examples, and does nothing', async (name) => {
+  test.each(['ask', 'tenant', 'token', 'replay', 'audit'])('%s --help shows usage and examples, and does nothing', async (name) => {
     const { out, notes, terminal } = recorder();
     expect(await dispatch([name, '--help'], terminal)).toBe(0);
     expect(out.join('\n')).toMatch(/usage: npm run .*examples:\n {2}npm run/s);
@@ -47,6 +49,19 @@ describe('the command line', () => {
     [['replay', 'timeline', '--tenant', 'fastify', 'extra'], /unexpected argument: extra/],
     [['replay', 'timeline', '--tenant', 'fastify', '--limit', '0'], /whole number from 1/],
     [['audit', 'verify'], /--tenant is missing/],
+    [['tenant'], /what is to be done/],
+    [['tenant', 'fly', 'acme'], /cannot fly/],
+    [['tenant', 'create'], /which tenant/],
+    [['tenant', 'create', 'Acme'], /lower-case/],
+    [['tenant', 'create', 'acme', '--budget-day', 'five'], /--budget-day five: dollars/],
+    [['tenant', 'create', 'acme', '--set', 'nope=1'], /policy\.nope/],
+    [['tenant', 'create', 'acme', '--set', 'maxInFlight=0'], /policy\.maxInFlight: 1 to 10000/],
+    [['tenant', 'policy', 'acme'], /no field/],
+    [['tenant', 'policy', 'acme', '--qps', '5', '--expected-version', 'x'], /--expected-version x/],
+    [['tenant', 'grant', 'acme', '--amount', '1'], /--window is missing/],
+    [['tenant', 'cost', 'acme'], /how much/],
+    [['tenant', 'cost', 'acme', '--amount', '0.1234567'], /at most six decimals/],
+    [['tenant', 'cost', 'acme', '--amount', '1', '--kind', 'gift'], /--kind gift: one of outside/],
   ])('%j is refused with exit 2 and a reason', async (words, reason) => {
     const { out, notes, terminal } = recorder();
     expect(await dispatch(words as string[], terminal)).toBe(2);
@@ -69,6 +84,44 @@ describe('the command line', () => {
   test('timeline without options is the whole of it', () => {
     expect(parseTimeline(['--tenant', 'pino'])).toEqual({ tenant: 'pino', request: undefined, from: 0, limit: Number.POSITIVE_INFINITY, json: false });
     expect(() => parseTimeline(['--tenant', 'pino', '--from', '-1'])).toThrow(UsageError);
+  });
+
+  test('a tenant’s options are fields of its policy; a rate without a burst may burst for two seconds', () => {
+    expect(policyChanges({ 'budget-day': '5.00', qps: '20', concurrency: '8', set: ['maxToolCalls=2', 'softPercent=70'] })).toEqual({
+      budgetDay: 5_000_000,
+      requestsPerSecond: 20,
+      burst: 40,
+      maxInFlight: 8,
+      maxToolCalls: 2,
+      softPercent: 70,
+    });
+  });
+
+  test('dollars are read to the micro-dollar, and a correction may be negative', () => {
+    expect(['5', '5.00', '0.000001', '-0.20', '$1.5'].map((text) => dollarsOption('amount', text))).toEqual([5_000_000, 5_000_000, 1, -200_000, 1_500_000]);
+  });
+
+  test('a tenant as it stands: balances in money and in tokens, and when the day’s budget will be spent', () => {
+    const budget = { window: 'day', key: '2026-11-24', granted_micro_usd: 0, settled_tokens: 900, held_tokens: 0, limit_tokens: 1_000 };
+    const shown = asLines({
+      tenant: 'acme',
+      suspended: false,
+      in_flight: 1,
+      most_in_flight: 8,
+      queued: 2,
+      answered: 3,
+      finished: 4,
+      refused: 5,
+      burn: Array.from({ length: 60 }, () => 100_000),
+      policy: { softPercent: 80 },
+      policy_version: 2,
+      budgets: [{ ...budget, settled_micro_usd: 2_000_000, held_micro_usd: 20_000, limit_micro_usd: 5_000_000 }],
+      offset: 42,
+    }).join('\n');
+    expect(shown).toMatch(/policy version 2, as of offset 42/);
+    expect(shown).toMatch(/\$2\.000000 +\$0\.020000 +\$5\.000000 +\$2\.980000/);
+    expect(shown).toMatch(/900 +0 +1000 +100/);
+    expect(shown).toMatch(/burn \$6\.000000 in the last hour.*is spent in 30 min/);
   });
 
   test('money is shown to the micro-dollar', () => {

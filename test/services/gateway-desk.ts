@@ -216,7 +216,7 @@ class FakeRuntime {
           topics: TOPICS,
           log,
           stores: memoryStores(),
-          clock: { monotonic: () => performance.now(), after: (ms, run) => clearing(setTimeout(run, ms)) },
+          clock: { monotonic: () => performance.now(), after: (ms, run) => clearing(setTimeout(run, Math.min(ms, 2_147_483_647))) },
           cap: 64,
           effects: (task) => turns({ agent, vault, codec, warn: () => undefined }, task),
           deadLetter: (input, error, consumed) => [deadLetterOf(codec, partition, input, error, consumed)],
