@@ -1,6 +1,7 @@
 /** A tenant as it stands: balances, holds and burn, its limits and policy. */
 import pc from 'picocolors';
-import { CommandError, dollars, EXIT, type Terminal } from './command.ts';
+import { EXIT } from '../exit.ts';
+import { CommandError, dollars, type Terminal } from './command.ts';
 import { Operator } from './operator.ts';
 
 type Budget = {
