@@ -188,12 +188,25 @@ class PartitionTask<A, R, K, I extends Row, E, X extends Work> implements Task<A
     }
   }
 
-  /** Inputs that are already in the log are dropped by offset: the second time is empty (invariant 10). */
+  /**
+   * Inputs that are already in the log are dropped by offset: the second time is empty (invariant 10). One that was fed twice before its
+   * first commit waits for that commit, and is dropped after it.
+   */
   #take(): readonly Entry<A, R, K, I>[] {
-    const taken = this.#inbox.take(this.#options.maxBatch ?? MAX_BATCH);
-    const logged = (entry: Entry<A, R, K, I>) => entry.consumed !== undefined && entry.consumed.next <= this.position(entry.consumed.topic);
-    for (const entry of taken) if (logged(entry)) entry.resolve(entry.input && this.peek(entry.input));
-    return taken.filter((entry) => !logged(entry));
+    const taken: Entry<A, R, K, I>[] = [];
+    const again: Entry<A, R, K, I>[] = [];
+    const next: Record<string, Offset> = {};
+    for (const entry of this.#inbox.take(this.#options.maxBatch ?? MAX_BATCH)) {
+      const { consumed, input } = entry;
+      if (consumed && consumed.next <= this.position(consumed.topic)) entry.resolve(input && this.peek(input));
+      else if (consumed && consumed.next <= (next[consumed.topic] ?? 0)) again.push(entry);
+      else {
+        if (consumed) next[consumed.topic] = consumed.next;
+        taken.push(entry);
+      }
+    }
+    this.#inbox.putBack(again);
+    return taken;
   }
 
   /** One transaction. Returns whether there is more to do at once. */
