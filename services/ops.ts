@@ -46,7 +46,9 @@ export async function runMain(start: (context: Context) => Promise<Started>): Pr
   process.on('uncaughtException', fail);
   process.on('unhandledRejection', (reason) => fail(reason instanceof Error ? reason : new Error(String(reason))));
   watchEventLoop(config.wedgedAfterMs);
-  const watchdog = new Watchdog(config.wedgedAfterMs, (what) => fail(new EvenkeelError('wedged', `${what} has stood still for ${config.wedgedAfterMs} ms`)));
+  const watchdog = new Watchdog(config.wedgedAfterMs, (what) =>
+    fail(new EvenkeelError('wedged', `nothing has moved for ${config.wedgedAfterMs} ms: ${what.join(', ')}`)),
+  );
   let started: Started | undefined;
   const state = (): State => ({ started, closing, standing: watchdog.standing });
   const server = createServer((request, response) => void answer(request, response, metrics, state()));

@@ -18,13 +18,15 @@ const STANDING = 0.5;
 
 export class Watchdog {
   readonly #watched = new Set<Watched>();
+  readonly afterMs: number;
   readonly #most: number;
-  readonly #wedged: (what: string) => void;
+  readonly #wedged: (what: readonly string[]) => void;
   readonly #timer: NodeJS.Timeout;
 
-  /** `wedged` is told once, what has stood still for `afterMs`. */
-  constructor(afterMs: number, wedged: (what: string) => void) {
+  /** `wedged` is told once, when something has stood still for `afterMs`: that, and what else stands. */
+  constructor(afterMs: number, wedged: (what: readonly string[]) => void) {
     const beatMs = Math.min(BEAT_MS, afterMs / BEATS);
+    this.afterMs = afterMs;
     this.#most = Math.ceil(afterMs / beatMs);
     this.#wedged = wedged;
     this.#timer = setInterval(() => this.#beat(), beatMs).unref();
@@ -53,15 +55,16 @@ export class Watchdog {
   }
 
   #beat(): void {
+    let most = 0;
     for (const watched of this.#watched) {
       const now = watched.progress();
       watched.beats = now !== undefined && now === watched.last ? watched.beats + 1 : 0;
       watched.last = now;
-      if (watched.beats < this.#most) continue;
-      clearInterval(this.#timer);
-      this.#wedged(watched.name);
-      return;
+      most = Math.max(most, watched.beats);
     }
+    if (most < this.#most) return;
+    clearInterval(this.#timer);
+    this.#wedged(this.standing);
   }
 }
 

@@ -8,7 +8,7 @@ declare module 'vitest' {
 }
 
 export default async function setup(project: TestProject): Promise<() => Promise<void>> {
-  const { brokers, registryUrl, admin, dataDir, stop } = await startKafka({ registry: true });
-  project.provide('kafka', { brokers, registryUrl, admin, dataDir });
+  const { brokers, registryUrl, admin, dataDir, pids, stop } = await startKafka({ registry: true });
+  project.provide('kafka', { brokers, registryUrl, admin, dataDir, pids });
   return stop;
 }

@@ -18,6 +18,8 @@ export type TestKafka = {
   readonly registryUrl: string;
   readonly admin: { readonly username: string; readonly password: string };
   readonly dataDir: string;
+  /** Of the brokers as they were started, in their order: for a test that stops and continues them. */
+  readonly pids: readonly number[];
 };
 export type RunningKafka = TestKafka & {
   stop(): Promise<void>;
@@ -55,7 +57,7 @@ export async function startKafka({ brokers: count = 1, registry = false }: Kafka
   process.once('exit', endNow);
   try {
     const [registryUrl] = await Promise.all([registry ? cluster.startRegistry() : '', cluster.startAll()]);
-    const kafka = { brokers: cluster.addresses, registryUrl, admin: ADMIN, dataDir };
+    const kafka = { brokers: cluster.addresses, registryUrl, admin: ADMIN, dataDir, pids: cluster.pids };
     if (registry) await provisionTests(kafka, dataDir);
     const stop = async () => {
       process.off('exit', endNow);
@@ -100,6 +102,10 @@ class Cluster {
 
   get addresses(): string[] {
     return this.#brokers.map(({ port }) => `127.0.0.1:${port}`);
+  }
+
+  get pids(): number[] {
+    return this.#brokers.map(({ dir }) => this.#running.get(dir)?.pid ?? 0);
   }
 
   /** Formatted first, then started together: a quorum needs its majority. */

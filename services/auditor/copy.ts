@@ -26,7 +26,6 @@ export type CopyOptions = {
   /** A new producer: the leading reading has one, each catching up its own, so that one topic's failure cannot spoil another's. */
   readonly connect: () => AuditSender;
   readonly copied?: (entries: number) => void;
-  readonly lag?: (partition: number, offsets: number) => void;
   readonly warn?: (message: string) => void;
   /** ms to the first retry of a failed tenant; it doubles. */
   readonly retryMs?: number;
@@ -91,6 +90,10 @@ export class PartitionCopier {
     await this.#chains.close();
   }
 
+  get position(): Offset {
+    return this.#taken;
+  }
+
   /** Tenants that are not copied at the moment, because their topic failed. */
   get failing(): number {
     return [...this.#behind.values()].filter(({ failures }) => failures > 0).length;
@@ -126,7 +129,6 @@ export class PartitionCopier {
       const round = collect(reader, records, this.#taken);
       if (round) await this.#copy(round);
       this.#catchUpSoon();
-      this.#options.lag?.(partition, Math.max(0, end - next));
       target ??= end;
       if (next >= target) this.#markReady();
     }

@@ -2,6 +2,7 @@
 import { join } from 'node:path';
 import { Counter, Gauge, type Registry } from 'prom-client';
 import { createCodec } from '#schemas/codec.ts';
+import { LagWatch } from '#services/lag.ts';
 import { runMain } from '#services/ops.ts';
 import { partitionCount } from '#streams/kafka/admin.ts';
 import { createKafka, withAdmin } from '#streams/kafka/client.ts';
@@ -13,31 +14,30 @@ import { PartitionCopier } from './copy.ts';
 
 const HISTORY = 'tenant.events';
 
-await runMain(async ({ config, log, metrics, fail }) => {
+await runMain(async ({ config, log, metrics, watchdog, fail }) => {
   const warn = (message: string) => log.warn(message);
   const kafka = createKafka({ ...config.kafka, clientId: config.instance, warn });
   // What a producer fails at is said by the copier, by tenant and once.
   const producing = createKafka({ ...config.kafka, clientId: `${config.instance}.sender` });
   const [codec, partitions] = await Promise.all([
     loadSchemas(config.registryUrl).then(createCodec),
-    withAdmin(kafka, (admin) => partitionCount(admin, 'auditor')),
+    watchdog.during('the first answer of Kafka', () => withAdmin(kafka, (admin) => partitionCount(admin, 'auditor'))),
   ]);
-  const [reader, again] = [new Reader(kafka, warn), new Reader(kafka, warn)];
+  const [reader, again, ends] = [new Reader(kafka, warn), new Reader(kafka, warn), new Reader(kafka, warn)];
   const stores = rocksStores(join(config.dataDir, 'audit'));
   const measured = measure(metrics, () => copiers.reduce((sum, each) => sum + each.failing, 0));
   const shared = { partitions, topic: HISTORY, codec, log: reader, again, stores, connect: () => createSender(producing), warn, ...measured };
   const copiers = Array.from({ length: partitions }, (_, partition) => new PartitionCopier({ partition, ...shared }));
-  const waiting = new Set(copiers.keys());
-  for (const [partition, copier] of copiers.entries()) {
-    void copier.ready.then(() => waiting.delete(partition));
-    void copier.failed.then(fail);
-  }
+  for (const copier of copiers) void copier.failed.then(fail);
   await Promise.all(copiers.map((copier) => copier.start()));
+  const lag = new LagWatch({ reader: ends, watchdog, metrics, warn });
+  for (const [partition, copier] of copiers.entries()) lag.add({ topic: HISTORY, partition, position: () => copier.position });
   return {
-    waitingFor: () => [...waiting].map((partition) => `partition ${partition} to reach the end of its history`),
+    waitingFor: () => lag.waitingFor,
     async close() {
+      lag.close();
       await Promise.all(copiers.map((copier) => copier.close()));
-      await Promise.all([reader.close(), again.close()]);
+      await Promise.all([reader.close(), again.close(), ends.close()]);
     },
   };
 });
@@ -45,12 +45,6 @@ await runMain(async ({ config, log, metrics, fail }) => {
 function measure(registry: Registry, failingTenants: () => number) {
   const registers = [registry];
   const entries = new Counter({ name: 'evenkeel_audit_entries_total', help: 'Entries acknowledged by audit topics', registers });
-  const offsets = new Gauge({
-    name: 'evenkeel_audit_lag_offsets',
-    help: 'Offsets of the history that are not copied yet',
-    labelNames: ['partition'],
-    registers,
-  });
   new Gauge({
     name: 'evenkeel_audit_failing_tenants',
     help: 'Tenants whose audit topic takes no entries at the moment',
@@ -59,8 +53,5 @@ function measure(registry: Registry, failingTenants: () => number) {
       this.set(failingTenants());
     },
   });
-  return {
-    copied: (count: number) => entries.inc(count),
-    lag: (partition: number, behind: number) => offsets.set({ partition: String(partition) }, behind),
-  };
+  return { copied: (count: number) => entries.inc(count) };
 }

@@ -12,6 +12,7 @@ import { Reader } from '#streams/kafka/reader.ts';
 import { loadSchemas } from '#streams/kafka/registry.ts';
 import { rocksStores } from '#streams/rocksdb/store.ts';
 import { support } from '#streams/support/support.ts';
+import { LagWatch } from '../lag.ts';
 import { type Context, runMain, type Started } from '../ops.ts';
 import { openVault } from '../vault.ts';
 import { Authenticator, loadIssuers } from './auth.ts';
@@ -28,12 +29,13 @@ const VERDICT_MS = 1_000;
 const COMMAND_MS = 5_000;
 const STREAMS_OF_ONE_TENANT = 500;
 
-async function start({ config, log, metrics, fail }: Context): Promise<Started> {
+async function start({ config, log, metrics, watchdog, fail }: Context): Promise<Started> {
   const warn = (message: string) => log.warn(message);
   const client = (name: string) => createKafka({ ...config.kafka, clientId: `${config.instance}.${name}`, warn });
   const codec = createCodec(await loadSchemas(config.registryUrl));
-  const partitions = await withAdmin(client('admin'), (admin) => partitionCount(admin, 'gateway'));
-  const [reader, sender] = [new Reader(client('reader'), warn), createSender(client('sender'))];
+  const partitions = await watchdog.during('the first answer of Kafka', () => withAdmin(client('admin'), (admin) => partitionCount(admin, 'gateway')));
+  const [reader, ends, sender] = [new Reader(client('reader'), warn), new Reader(client('ends'), warn), createSender(client('sender'))];
+  const lag = new LagWatch({ reader: ends, watchdog, metrics, warn });
   const vault = openVault({ log: reader, send: (records) => sender.send(records), codec, masterKey: config.masterKey, partitions });
   void vault.failed.then(fail);
   const results = await Results.open({ log: reader, codec, stores: rocksStores(join(config.dataDir, 'results')), partitions });
@@ -59,7 +61,10 @@ async function start({ config, log, metrics, fail }: Context): Promise<Started> 
     },
   });
   void projection.failed.then(fail);
-  for (let partition = 0; partition < partitions; partition++) recall(view, projection.store(partition));
+  for (let partition = 0; partition < partitions; partition++) {
+    recall(view, projection.store(partition));
+    lag.add({ topic: 'tenant.events', partition, position: () => projection.position(partition) });
+  }
   const auth = new Authenticator(loadIssuers(config.issuersFile, config.httpHost));
   const app = await createServer(
     {
@@ -86,12 +91,13 @@ async function start({ config, log, metrics, fail }: Context): Promise<Started> 
   await Promise.all([projection.ready, vault.ready]);
   await app.listen({ host: config.httpHost, port: config.httpPort });
   return {
-    waitingFor: () => [],
+    waitingFor: () => lag.waitingFor,
     async close() {
+      lag.close();
       await app.close();
       await projection.close();
       await results.close();
-      await Promise.all([vault.close(), sender.close(), reader.close()]);
+      await Promise.all([vault.close(), sender.close(), reader.close(), ends.close()]);
     },
   };
 }

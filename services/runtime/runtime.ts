@@ -19,6 +19,9 @@ export type RuntimeParts = {
   readonly fail: (error: Error) => void;
 };
 
+/** Between two questions whether a fenced partition is ours. */
+const REGAIN_MS = 250;
+
 type Owned = { readonly opening: Promise<Opened>; opened: Opened | undefined; fed: FedPartition | undefined; lost: boolean };
 
 export class Runtime implements GroupSubscription {
@@ -26,6 +29,8 @@ export class Runtime implements GroupSubscription {
   readonly #owned = new Map<number, Owned>();
   /** A partition that comes back is opened after its last closing has ended: one store, one opener. */
   readonly #closing = new Map<number, Promise<void>>();
+  /** Fenced here, and not taken from us by the group: opened again once a heartbeat says that they are ours. */
+  readonly #fenced = new Set<number>();
   #member: Member | undefined;
   #joined = false;
 
@@ -54,13 +59,16 @@ export class Runtime implements GroupSubscription {
     return task.explain({ tenant: tenantId(query.get('tenant')), item: query.get('conversation') ?? '' });
   }
 
-  /** Every assigned partition is open. A standby with none is ready too. */
-  get ready(): boolean {
-    return this.#joined && [...this.#owned.values()].every(({ opened }) => opened !== undefined);
+  /** Empty when every assigned partition is open. A standby with none is ready too. */
+  get waitingFor(): readonly string[] {
+    if (!this.#joined) return ['its partitions'];
+    const opening = [...this.#owned].filter(([, { opened }]) => opened === undefined).map(([partition]) => partition);
+    return [...opening, ...this.#fenced].map((partition) => `partition ${partition} to open`);
   }
 
   assigned(partitions: readonly number[]): void {
     this.#joined = true;
+    this.#fenced.clear();
     for (const partition of partitions) {
       const kept = this.#owned.get(partition);
       if (kept) kept.fed?.start();
@@ -69,7 +77,10 @@ export class Runtime implements GroupSubscription {
   }
 
   revoked(partitions: readonly number[]): void {
-    for (const partition of partitions) this.#close(partition);
+    for (const partition of partitions) {
+      this.#fenced.delete(partition);
+      this.#close(partition);
+    }
   }
 
   records(topic: string, partition: number, records: readonly Rec[], from: Offset, next: Offset): void {
@@ -77,6 +88,7 @@ export class Runtime implements GroupSubscription {
   }
 
   async close(): Promise<void> {
+    this.#fenced.clear();
     for (const partition of [...this.#owned.keys()]) this.#close(partition);
     await Promise.all(this.#closing.values());
   }
@@ -117,7 +129,18 @@ export class Runtime implements GroupSubscription {
     if (owned.lost) return;
     this.#parts.warn(`partition ${partition} is lost`, error);
     const fenced = 'code' in error && error.code === 'fenced';
-    if (fenced) this.#close(partition);
-    else this.#parts.fail(error);
+    if (!fenced) return this.#parts.fail(error);
+    this.#close(partition);
+    this.#fenced.add(partition);
+    void this.#regain(partition);
+  }
+
+  /** When all brokers were away for a while, no heartbeat came through and yet the group has not changed: nobody else would ever open it. */
+  async #regain(partition: number): Promise<void> {
+    while (this.#fenced.has(partition)) {
+      const ours = await this.#member?.owned(partition);
+      if (!ours) await new Promise((resolve) => setTimeout(resolve, REGAIN_MS).unref());
+      else if (this.#fenced.delete(partition)) void this.#open(partition);
+    }
   }
 }

@@ -13,6 +13,7 @@ import { Reader } from '#streams/kafka/reader.ts';
 import { loadSchemas } from '#streams/kafka/registry.ts';
 import { support } from '#streams/support/support.ts';
 import type { Config } from '../config.ts';
+import { LagWatch } from '../lag.ts';
 import type { Context, Started } from '../ops.ts';
 import { openVault } from '../vault.ts';
 import { Knowledge } from './agent/retrieval.ts';
@@ -22,36 +23,41 @@ import { Runtime } from './runtime.ts';
 import { pageOfState } from './state-page.ts';
 import { taskOpener } from './tasks.ts';
 import type { Agent } from './turns.ts';
+import { watchedLog } from './watched-log.ts';
 
 const TOPICS = { history: 'tenant.events', words: 'support.steps' };
 
 export type AgentMaker = (parts: { readonly config: Config; readonly knowledge: Knowledge }) => Agent;
 
-export async function startRuntime({ config, log, metrics, fail }: Context, createAgent: AgentMaker): Promise<Started> {
+export async function startRuntime({ config, log, metrics, watchdog, fail }: Context, createAgent: AgentMaker): Promise<Started> {
   mkdirSync(config.dataDir, { recursive: true });
   const client = (name: string) => createKafka({ ...config.kafka, clientId: `${config.instance}.${name}` });
   const warn = (message: string, error?: Error) => log.warn({ err: error }, message);
   const [codec, partitions] = await Promise.all([
     loadSchemas(config.registryUrl).then(createCodec),
-    withAdmin(client('admin'), (admin) => partitionCount(admin, 'runtime')),
+    watchdog.during('the first answer of Kafka', () => withAdmin(client('admin'), (admin) => partitionCount(admin, 'runtime'))),
   ]);
   const [reader, follower, documents] = ['reader', 'follower', 'documents'].map((name) => new Reader(client(name), warn)) as [Reader, Reader, Reader];
   const sender = createSender(client('sender'));
   let member: Member | undefined;
-  const kafka = kafkaLog({
-    kafka: client('transactions'),
-    reader,
-    follower,
-    group: RUNTIME_GROUP,
-    topics: TOPICS,
-    owned: (partition) => member?.owned(partition) ?? Promise.resolve(true),
-  });
+  const kafka = watchedLog(
+    kafkaLog({
+      kafka: client('transactions'),
+      reader,
+      follower,
+      group: RUNTIME_GROUP,
+      topics: TOPICS,
+      owned: (partition) => member?.owned(partition) ?? Promise.resolve(true),
+    }),
+    watchdog,
+  );
   const vault = openVault({ log: kafka, send: (records) => sender.send(records), codec, masterKey: config.masterKey, partitions });
   void vault.failed.then(fail);
   // Not the vault's follower: a partition that opens would wait for its long poll.
   const knowledge = new Knowledge({ log: documents, codec, fail, warn });
   const agent = createAgent({ config, knowledge });
-  const open = taskOpener({ config, log, metrics, kafka, reader, codec, machine: support(codec), partitions, vault, knowledge, agent, topics: TOPICS });
+  const lag = new LagWatch({ reader, watchdog, metrics, warn });
+  const open = taskOpener({ lag, config, log, metrics, kafka, reader, codec, machine: support(codec), partitions, vault, knowledge, agent, topics: TOPICS });
   const runtime: Runtime = new Runtime({
     open,
     ingress: new Ingress({
@@ -70,15 +76,19 @@ export async function startRuntime({ config, log, metrics, fail }: Context, crea
   });
   await vault.ready;
   const memberFile = join(config.dataDir, 'member-id');
-  member = await joinGroup({ kafka: client('group'), group: RUNTIME_GROUP, topics: TOPICS_IN, memberFile }, runtime);
-  runtime.attach(member);
-  void member.failed.then(fail);
+  const joining = { kafka: client('group'), group: RUNTIME_GROUP, topics: TOPICS_IN, memberFile };
+  const joined = await watchdog.during('joining the group', () => joinGroup(joining, runtime));
+  member = joined;
+  watchdog.watch('the group', () => joined.heartbeats);
+  runtime.attach(joined);
+  void joined.failed.then(fail);
   return {
-    waitingFor: () => (runtime.ready ? [] : ['its partitions']),
+    waitingFor: () => [...(joined.alive ? [] : ['its group']), ...runtime.waitingFor, ...lag.waitingFor],
     pages: { '/state': (query) => pageOfState(runtime.tasks, query), '/explain': (query) => runtime.explain(query) },
     async close() {
+      lag.close();
       await runtime.close();
-      await member?.close();
+      await joined.close();
       await Promise.all([vault.close(), knowledge.close(), sender.close(), reader.close(), follower.close(), documents.close()]);
     },
   };

@@ -10,6 +10,7 @@ import type { Reader } from '#streams/kafka/reader.ts';
 import { rocksStores } from '#streams/rocksdb/store.ts';
 import type { Support } from '#streams/support/support.ts';
 import type { Config } from '../config.ts';
+import type { LagWatch } from '../lag.ts';
 import type { Vault } from '../vault.ts';
 import type { Knowledge } from './agent/retrieval.ts';
 import { deadLetterOf } from './ingress.ts';
@@ -29,6 +30,7 @@ export type TaskParts = {
   readonly knowledge: Knowledge;
   readonly agent: Agent;
   readonly topics: { readonly history: string; readonly words: string };
+  readonly lag: LagWatch;
 };
 
 const LONGEST_TIMER_MS = 2_147_483_647;
@@ -70,7 +72,11 @@ export function taskOpener(parts: TaskParts): (partition: number) => Promise<Ope
         warn: (message, error) => log.warn({ err: error }, message),
       },
     });
-    void task.lost.then(() => parts.knowledge.shut(partition));
+    const lags = TOPICS_IN.map((topic) => parts.lag.add({ topic, partition, position: () => task.position(topic) }));
+    void task.lost.then(() => {
+      parts.knowledge.shut(partition);
+      for (const stop of lags) stop();
+    });
     watched.opened.set({ partition }, (performance.now() - started) / 1_000);
     log.info({ partition, ms: Math.round(performance.now() - started) }, 'partition opened');
     return { task, logStarts };

@@ -155,6 +155,8 @@ class PartitionTask<A, R, K, I extends Row, E, X extends Work> implements Task<A
 
   async close(): Promise<void> {
     this.#closing = true;
+    // At once: the transaction in flight may take its time, and what runs meanwhile costs money for nobody.
+    this.#running.abortAll();
     this.#wakeUp();
     await this.#loop;
     this.#end(new EvenkeelError('fenced', `partition ${this.#options.partition} was closed`));

@@ -26,6 +26,10 @@ export interface Member {
   pause(partition: number): void;
   resume(partition: number): void;
   seek(topic: string, partition: number, offset: Offset): void;
+  /** Heartbeats and joins that have succeeded: while it grows, records are fetched too. */
+  readonly heartbeats: number;
+  /** The last of them is younger than the session. */
+  readonly alive: boolean;
   readonly failed: Promise<Error>;
   /** Leaves the group at once. */
   close(): Promise<void>;
@@ -41,6 +45,7 @@ export type MemberOptions = {
 
 /** A rebalance is met at the next heartbeat: a joining member waits for it. */
 const HEARTBEAT_MS = 250;
+const SESSION_MS = 6_000;
 const MAX_WAIT_MS = 250;
 /** By member id: who is told that a position lies outside its log. */
 const outOfRange = new Map<string, (partition: number) => void>();
@@ -76,7 +81,10 @@ class GroupMember implements Member {
   readonly #subscription: GroupSubscription;
   readonly #consumer: Consumer;
   #owned: readonly number[] = [];
+  readonly #sessionMs: number;
   #memberId: string | undefined;
+  heartbeats = 0;
+  #lastBeat = 0;
   #beats: ((alive: boolean) => void)[] = [];
   #fail!: (error: Error) => void;
   readonly failed = new Promise<Error>((resolve) => {
@@ -86,10 +94,11 @@ class GroupMember implements Member {
   constructor(options: MemberOptions, subscription: GroupSubscription) {
     this.#options = options;
     this.#subscription = subscription;
+    this.#sessionMs = options.sessionTimeoutMs ?? SESSION_MS;
     this.#consumer = options.kafka.consumer({
       groupId: options.group,
       partitionAssigners: [coPartitioned(() => this.#owned)],
-      sessionTimeout: options.sessionTimeoutMs ?? 6_000,
+      sessionTimeout: this.#sessionMs,
       rebalanceTimeout: 10_000,
       heartbeatInterval: HEARTBEAT_MS,
       maxWaitTimeInMs: MAX_WAIT_MS,
@@ -126,9 +135,13 @@ class GroupMember implements Member {
   async owned(partition: number): Promise<boolean> {
     const alive = await new Promise<boolean>((resolve) => {
       this.#beats.push(resolve);
-      setTimeout(() => resolve(false), this.#options.sessionTimeoutMs ?? 6_000).unref();
+      setTimeout(() => resolve(false), this.#sessionMs).unref();
     });
     return alive && this.#owned.includes(partition);
+  }
+
+  get alive(): boolean {
+    return this.heartbeats > 0 && performance.now() - this.#lastBeat < this.#sessionMs;
   }
 
   pause(partition: number): void {
@@ -148,6 +161,7 @@ class GroupMember implements Member {
   }
 
   #joined(memberId: string, assignment: Readonly<Record<string, readonly number[]>>): void {
+    this.#succeeded();
     const partitions = [...(assignment[this.#options.topics[0] as string] ?? [])];
     const lost = this.#owned.filter((partition) => !partitions.includes(partition));
     this.#owned = partitions;
@@ -181,7 +195,13 @@ class GroupMember implements Member {
     this.#subscription.assigned(this.#owned);
   }
 
+  #succeeded(): void {
+    this.heartbeats++;
+    this.#lastBeat = performance.now();
+  }
+
   #beat(alive: boolean): void {
+    if (alive) this.#succeeded();
     const waiting = this.#beats;
     this.#beats = [];
     for (const resolve of waiting) resolve(alive);

@@ -138,7 +138,12 @@ export class Reader {
 
   /** The first offset that retention has left. */
   start(topic: string, partition: number): Promise<Offset> {
-    return this.#trying(async () => (await this.#bounds(topic, partition))[0]);
+    return this.#trying(() => this.#bound(topic, partition, EARLIEST));
+  }
+
+  /** The offset after the last record as it is now, what is in a transaction included. */
+  end(topic: string, partition: number): Promise<Offset> {
+    return this.#trying(() => this.#bound(topic, partition, LATEST));
   }
 
   async close(): Promise<void> {
@@ -228,7 +233,7 @@ export class Reader {
   /** Retention has overtaken the position, or the log is another one than before: both begin at its start. */
   async #restart(subscriptions: readonly Subscription[]): Promise<void> {
     for (const each of subscriptions) {
-      const [start, end] = await this.#bounds(each.topic, each.partition);
+      const [start, end] = [await this.#bound(each.topic, each.partition, EARLIEST), await this.#bound(each.topic, each.partition, LATEST)];
       if (each.position >= start && each.position <= end) continue;
       this.#warn(`${each.name} is read from ${start}: it holds ${start} to ${end}, not ${each.position}`);
       each.position = start;
@@ -288,13 +293,10 @@ export class Reader {
     return cluster.findBroker({ nodeId: leader(cluster, topic, partition) });
   }
 
-  async #bounds(topic: string, partition: number): Promise<readonly [Offset, Offset]> {
+  async #bound(topic: string, partition: number, timestamp: typeof EARLIEST | typeof LATEST): Promise<Offset> {
     const broker = await this.#leader(topic, partition);
-    const at = async (timestamp: string) => {
-      const { responses } = await broker.listOffsets({ isolationLevel: 0, topics: [{ topic, partitions: [{ partition, timestamp }] }] });
-      return Number(responses[0]?.partitions[0]?.offset ?? 0);
-    };
-    return [await at(EARLIEST), await at(LATEST)];
+    const { responses } = await broker.listOffsets({ isolationLevel: 0, topics: [{ topic, partitions: [{ partition, timestamp }] }] });
+    return Number(responses[0]?.partitions[0]?.offset ?? 0);
   }
 }
 

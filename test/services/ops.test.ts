@@ -119,7 +119,7 @@ test.each([
     clearInterval(asking);
     expect(health).toEqual({ alive: false, standing: [what] });
     expect(readiness).toEqual({ ready: false, waiting_for: [what] });
-    expect(output()).toContain(`${what} has stood still for 1500 ms`);
+    expect(output()).toContain(`nothing has moved for 1500 ms: ${what}`);
   },
   15_000,
 );
