@@ -4,14 +4,13 @@
  * Invariant 3: what `writes` returns is, with the position, one batch of the store.
  */
 import type { Instant, TenantId } from '#schemas/ids.ts';
-import { dueKey, markKey, queueItem, queueKey, rangeEnd, wordsKey } from './keys.ts';
+import { dueKey, itemKey, markKey, queueItem, queueKey, rangeEnd, wordsKey } from './keys.ts';
 import type { ItemId, Keys, Machine, MarkId, Output, Row, RowCodec, State, Work } from './machine.ts';
 import type { Table, View, Write } from './ports.ts';
+import { RowCache } from './row-cache.ts';
 import { TenantQueues } from './tenant-queues.ts';
 
 const EMPTY = new Uint8Array(0);
-/** Committed rows kept decoded: a point read of the store costs 30 µs, a request in flight reads its rows a dozen times. */
-const CACHED_ROWS = 50_000;
 
 type Cell = { readonly tenant: TenantId; readonly id: string; readonly before: unknown; after: unknown };
 type RowTable = 'account' | 'item' | 'mark';
@@ -21,7 +20,7 @@ export class Overlay<A, R, K, I extends Row, E, X extends Work> {
   readonly #machine: Machine<A, R, K, I, E, X>;
   readonly #view: View;
   readonly #cells = { account: new Map<string, Cell>(), item: new Map<string, Cell>(), mark: new Map<string, Cell>() };
-  readonly #cache = { account: new Map<string, unknown>(), item: new Map<string, unknown>(), mark: new Map<string, unknown>() };
+  readonly #cache = { account: new RowCache(), item: new RowCache(), mark: new RowCache() };
   readonly #queues: TenantQueues;
   #words: Words[] = [];
   #undo: (() => void)[] = [];
@@ -35,10 +34,19 @@ export class Overlay<A, R, K, I extends Row, E, X extends Work> {
   }
 
   state(row: Row): State<A, R, K> {
+    return this.#state(row, (table, id) => this.#read(table, row.tenant, id));
+  }
+
+  /** As the store has it. */
+  committedState(row: Row): State<A, R, K> {
+    return this.#state(row, (table, id) => this.#committed(table, rowKey(table, row.tenant, id)));
+  }
+
+  #state({ tenant, item, mark }: Row, read: (table: RowTable, id: string) => unknown): State<A, R, K> {
     return {
-      account: (this.#read('account', row.tenant, row.tenant) as A | undefined) ?? this.#machine.initial(row.tenant),
-      item: row.item === undefined ? undefined : (this.#read('item', row.tenant, row.item) as R | undefined),
-      mark: row.mark === undefined ? undefined : (this.#read('mark', row.tenant, row.mark) as K | undefined),
+      account: (read('account', tenant) as A | undefined) ?? this.#machine.initial(tenant),
+      item: item === undefined ? undefined : (read('item', item) as R | undefined),
+      mark: mark === undefined ? undefined : (read('mark', mark) as K | undefined),
     };
   }
 
@@ -98,7 +106,6 @@ export class Overlay<A, R, K, I extends Row, E, X extends Work> {
     for (const table of ['account', 'item', 'mark'] as const) {
       const cache = this.#cache[table];
       for (const [key, cell] of this.#cells[table]) cache.set(key, cell.after);
-      trim(cache);
       this.#cells[table].clear();
     }
     this.#queues.committed();
@@ -108,23 +115,23 @@ export class Overlay<A, R, K, I extends Row, E, X extends Work> {
   }
 
   #read(table: RowTable, tenant: TenantId, id: string): unknown {
-    const key = table === 'account' ? tenant : `${tenant}/${id}`;
+    const key = rowKey(table, tenant, id);
     const cell = this.#cells[table].get(key);
     return cell ? cell.after : this.#committed(table, key);
   }
 
   #committed(table: RowTable, key: string): unknown {
     const cache = this.#cache[table];
-    if (cache.has(key)) return cache.get(key);
+    const cached = cache.get(key);
+    if (cached !== undefined) return cached ?? undefined;
     const bytes = this.#view.get(table, key);
     const value = bytes === undefined ? undefined : this.#machine.rows[table].decode(bytes);
     cache.set(key, value);
-    trim(cache);
     return value;
   }
 
   #set(table: RowTable, tenant: TenantId, id: string, after: unknown): void {
-    const key = table === 'account' ? tenant : `${tenant}/${id}`;
+    const key = rowKey(table, tenant, id);
     const cells = this.#cells[table];
     const cell = cells.get(key);
     if (cell) {
@@ -206,12 +213,9 @@ export class Overlay<A, R, K, I extends Row, E, X extends Work> {
   }
 }
 
-/** The oldest go first. */
-function trim(cache: Map<string, unknown>): void {
-  for (const key of cache.keys()) {
-    if (cache.size <= CACHED_ROWS) return;
-    cache.delete(key);
-  }
+function rowKey(table: RowTable, tenant: TenantId, id: string): string {
+  if (table === 'account') return tenant;
+  return table === 'item' ? itemKey(tenant, id) : markKey(tenant, id);
 }
 
 function rowWrite<T>(table: Table, key: string, codec: RowCodec<T>, value: T | undefined): Write {

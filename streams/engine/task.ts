@@ -10,7 +10,7 @@ import { BrokerTime } from './broker-time.ts';
 import type { FairQueue } from './fair-queue.ts';
 import { emptyMeta } from './fold.ts';
 import { type Consumed, type Entry, Inbox } from './inbox.ts';
-import { dueTime, itemKey, rangeEnd, wordsKey } from './keys.ts';
+import { dueTime, rangeEnd, wordsKey } from './keys.ts';
 import type { Blocked, Output, Row, State, Work } from './machine.ts';
 import { Overlay } from './overlay.ts';
 import type { Clock, Effects, Log, Meta, Offsets, PartitionLog, Store } from './ports.ts';
@@ -131,16 +131,7 @@ class PartitionTask<A, R, K, I extends Row, E, X extends Work> implements Task<A
   }
 
   peek(row: Row): State<A, R, K> {
-    const { machine } = this.#options;
-    const read = <T>(table: 'account' | 'item' | 'mark', key: string | undefined): T | undefined => {
-      const bytes = key === undefined ? undefined : this.store.get(table, key);
-      return bytes === undefined ? undefined : (machine.rows[table].decode(bytes) as T);
-    };
-    return {
-      account: read<A>('account', row.tenant) ?? machine.initial(row.tenant),
-      item: read<R>('item', row.item && itemKey(row.tenant, row.item)),
-      mark: read<K>('mark', row.mark && itemKey(row.tenant, row.mark)),
-    };
+    return this.store && this.#overlay.committedState(row);
   }
 
   words(row: { readonly tenant: TenantId; readonly mark: string }, step: string): Uint8Array | undefined {
