@@ -38,6 +38,11 @@ export type Reason = (typeof REASONS)[number];
 /** The rungs of the degradation ladder below the full answer. */
 export const MODES = ['cheaper_model', 'cached', 'passages'] as const;
 export type Mode = (typeof MODES)[number];
+/** What keeps a request from a higher rung. */
+export const TROUBLES = ['budget_spent', 'queue_long', 'deadline_near', 'provider_busy', 'breaker_open', 'provider_failed'] as const;
+export type Trouble = (typeof TROUBLES)[number];
+/** A rung below the full answer: why, and what stood in the way of the full one. */
+export type Degradation = { readonly mode: Mode; readonly reason: Reason; readonly detail: Trouble | null };
 /** read and idempotent steps may run again; an unsafe one never does. */
 export const STEP_KINDS = ['read', 'idempotent', 'unsafe'] as const;
 export type StepKind = (typeof STEP_KINDS)[number];
@@ -48,11 +53,16 @@ export type StepCalls = (typeof STEP_CALLS)[number];
 export const COST_KINDS = ['outside', 'correction', 'price_correction'] as const;
 export type CostKind = (typeof COST_KINDS)[number];
 
+export const ALERTS = ['budget_soft', 'budget_hard', 'budget_forecast', 'error_rate'] as const;
+export type AlertName = (typeof ALERTS)[number];
+
 const source = oneOf('request_source', ['http', 'kafka']);
 const command = { tenant, command: string, by: string };
 const ofRequest = { tenant, request, conversation };
 const windowKeys = { day: string, month: string };
-const degraded = nullable(record('degradation', { mode: oneOf('degradation_mode', MODES), reason: oneOf('degradation_reason', REASONS) }));
+const degraded = nullable(
+  record('degradation', { mode: oneOf('degradation_mode', MODES), reason: oneOf('degradation_reason', REASONS), detail: nullable(as<Trouble>(string)) }),
+);
 
 export const EVENTS = {
   /** The first record of each transaction: how many events follow it, and which inputs they decided. */
@@ -135,6 +145,8 @@ export const EVENTS = {
     priceVersion: withDefault(int, 0),
   }),
   step_finished: record('step_finished', { ...ofRequest, step: string, attempt: int, digest: string }),
+  /** The attempt ended without a result. What it has cost, or is presumed to have, stands before it; the next attempt is a retry. */
+  step_failed: record('step_failed', { ...ofRequest, step: string, attempt: int, code: string }),
   /** The step may not start: a limit said no, or it must not run a second time. */
   step_refused: record('step_refused', {
     ...ofRequest,
@@ -162,6 +174,8 @@ export const EVENTS = {
     ranMs: long,
     ran: boolean,
     citations: int,
+    /** Of the ladder's last rung: when it is worth to try again. */
+    retryAfterMs: nullable(long),
   }),
   request_forgotten: record('request_forgotten', { tenant, request }),
   alert_raised: record('alert_raised', {
@@ -174,6 +188,20 @@ export const EVENTS = {
     limit: money,
     unit: withDefault(oneOf('alert_unit', UNITS), 'micro_usd'),
   }),
+  /** At the burn so far the budget is spent before its window ends. `spent` and `limit` in `unit`. */
+  forecast_raised: record('forecast_raised', {
+    tenant,
+    window: oneOf('forecast_window', WINDOWS),
+    key: string,
+    unit: oneOf('forecast_unit', UNITS),
+    spent: long,
+    limit: long,
+    exhaustedAt: long,
+  }),
+  /** Of the requests that ended since `since`. */
+  error_rate_raised: record('error_rate_raised', { tenant, since: long, failed: long, finished: long, percent: long }),
+  /** It no longer holds; it may be raised again. `window`, `key` and `unit` are empty for the error rate. */
+  alert_cleared: record('alert_cleared', { tenant, alert: as<AlertName>(string), window: as<Window | ''>(string), key: string, unit: as<Unit | ''>(string) }),
 } as const;
 
 type EventShapes = typeof EVENTS;

@@ -21,18 +21,29 @@ export const POLICY = {
   budgetTokensDay: { by: 'operator', min: 0, max: 1e15, fallback: 1_000_000_000, unit: 'tokens' },
   budgetTokensMonth: { by: 'operator', min: 0, max: 1e15, fallback: 10_000_000_000, unit: 'tokens' },
   budgetTokensTotal: { by: 'operator', min: 0, max: 1e15, fallback: 1_000_000_000_000, unit: 'tokens' },
+  /** What is held for a request that starts on the cheaper model; never more than requestCeiling. */
+  cheaperCeiling: { by: 'operator', min: 1, max: 1e12, fallback: 5_000, unit: 'micro-dollars a request' },
   softPercent: { by: 'tenant_admin', min: 1, max: 100, fallback: 80, unit: 'percent of a budget' },
   requestCeiling: { by: 'operator', min: 1, max: 1e12, fallback: 20_000, unit: 'micro-dollars a request' },
   requestTokens: { by: 'operator', min: 1, max: 1e9, fallback: 64_000, unit: 'tokens a request' },
   maxSteps: { by: 'operator', min: 1, max: 1_000, fallback: 8, unit: 'steps a request' },
   maxToolCalls: { by: 'operator', min: 0, max: 10_000, fallback: 16, unit: 'tool calls in flight' },
   maxToolFanOut: { by: 'tenant_admin', min: 0, max: 100, fallback: 4, unit: 'tool calls at once a request' },
+  /** With less time to its deadline a request starts on the cheaper model, and with less than the second on no model. */
+  fullAnswerMs: { by: 'tenant_admin', min: 0, max: DAY_MS, fallback: 500, unit: 'ms' },
+  cheaperAnswerMs: { by: 'tenant_admin', min: 0, max: DAY_MS, fallback: 200, unit: 'ms' },
+  /** Of the queue: from here on the cheaper model answers, and from half-way to a full queue on no model. */
+  overloadPercent: { by: 'tenant_admin', min: 1, max: 100, fallback: 50, unit: 'percent of the queue' },
+  errorPercent: { by: 'tenant_admin', min: 1, max: 100, fallback: 20, unit: 'percent of requests' },
   deadlineMs: { by: 'tenant_admin', min: 100, max: DAY_MS, fallback: 60_000, unit: 'ms' },
   maxDeadlineMs: { by: 'operator', min: 100, max: DAY_MS, fallback: DAY_MS, unit: 'ms' },
   rememberMs: { by: 'operator', min: 60_000, max: 30 * DAY_MS, fallback: DAY_MS, unit: 'ms' },
 } as const satisfies Record<string, NumberField>;
 
 type NumberName = keyof typeof POLICY;
+
+/** Names a secret of the tenant's own (services/secrets.ts), never the secret itself. */
+const SECRET_REFERENCE = /^[a-z0-9][a-z0-9._-]{0,63}$/;
 
 /** A public key that signs a tenant's own records; two may overlap during a rotation. */
 const PRODUCER_KEY = record('producer_key', { kid: string, publicKey: string });
@@ -45,12 +56,15 @@ const numbers = Object.fromEntries(Object.entries(POLICY).map(([name, field]) =>
 export const POLICY_RECORD = record('tenant_policy', {
   ...numbers,
   producerKeys: withDefault(list(PRODUCER_KEY), []),
+  /** The tenant's own model key, by its name among the tenant's secrets; empty: the platform's. */
+  modelKey: withDefault(string, ''),
 });
 export type Policy = Infer<typeof POLICY_RECORD>;
 
 export const DEFAULT_POLICY: Policy = {
   ...(Object.fromEntries(Object.entries(POLICY).map(([name, field]) => [name, field.fallback])) as Record<NumberName, number>),
   producerKeys: [],
+  modelKey: '',
 };
 
 function invalid(path: string, why: string): EvenkeelError {
@@ -77,6 +91,13 @@ function parseKeys(value: unknown): Policy['producerKeys'] {
   });
 }
 
+function parseReference(name: string, value: unknown, by: Setter): string {
+  if (by !== 'operator') throw invalid(name, 'only the operator sets it');
+  if (typeof value !== 'string' || (value !== '' && !SECRET_REFERENCE.test(value)))
+    throw invalid(name, 'the name of a secret: up to 64 small letters, digits, ._-; empty for none');
+  return value;
+}
+
 /**
  * Lays `changes` over `current`.
  * @throws EvenkeelError `policy_invalid` with the field's path when a field is unknown, out of bounds or not this setter's
@@ -86,8 +107,9 @@ export function applyPolicy(current: Policy, changes: unknown, by: Setter): Poli
   const next: Record<string, unknown> = { ...current };
   for (const [name, value] of Object.entries(changes)) {
     if (name === 'producerKeys') next[name] = parseKeys(value);
+    else if (name === 'modelKey') next[name] = parseReference(name, value, by);
     else if (Object.hasOwn(POLICY, name)) next[name] = parseNumber(name as NumberName, value, by);
-    else throw invalid(name, `unknown field; there are ${[...Object.keys(POLICY), 'producerKeys'].join(', ')}`);
+    else throw invalid(name, `unknown field; there are ${[...Object.keys(POLICY), 'producerKeys', 'modelKey'].join(', ')}`);
   }
   return next as Policy;
 }

@@ -1,7 +1,7 @@
 /** What is neither event nor command: requests, words, results, knowledge, keys, dead letters, audit entries. */
 import { as, bytes, type Infer, int, long, nullable, oneOf, record, string, withDefault } from './avro.ts';
 import { COMMANDS } from './commands.ts';
-import { EVENTS, MODES, OUTCOMES, REASONS } from './events.ts';
+import { EVENTS, MODES, OUTCOMES, REASONS, type Trouble } from './events.ts';
 import type { ConversationId, MicroUsd, PersonId, RequestId, TenantId } from './ids.ts';
 
 const tenant = as<TenantId>(string);
@@ -35,7 +35,13 @@ export const RECORDS = {
     person,
     outcome: oneOf('result_outcome', OUTCOMES),
     reason: oneOf('result_reason', REASONS),
-    degraded: nullable(record('result_degradation', { mode: oneOf('result_mode', MODES), reason: oneOf('result_degraded_by', REASONS) })),
+    degraded: nullable(
+      record('result_degradation', {
+        mode: oneOf('result_mode', MODES),
+        reason: oneOf('result_degraded_by', REASONS),
+        detail: nullable(as<Trouble>(string)),
+      }),
+    ),
     cost: as<MicroUsd>(long),
     sealed: nullable(bytes),
   }),

@@ -1,6 +1,6 @@
 /** A tenant's history, a line an event. */
 import pc from 'picocolors';
-import type { Event } from '#schemas/events.ts';
+import type { Degradation, Event, Unit } from '#schemas/events.ts';
 import { parseRequestId, type RequestId, type TenantId } from '#schemas/ids.ts';
 import { partitionOf } from '#schemas/topics.ts';
 import { HistoryReader } from '#streams/engine/history.ts';
@@ -91,6 +91,11 @@ export function asText({ offset, time, event }: Line): string {
 
 const amounts = (money: number, tokens: number): string => dollars(money) + (tokens === 0 ? '' : ` and ${tokens} tokens`);
 
+const rung = ({ mode, reason, detail }: Degradation): string => `${mode} (${detail ?? reason})`;
+
+const spentOf = ({ unit, spent, limit }: { readonly unit: Unit; readonly spent: number; readonly limit: number }): string =>
+  unit === 'tokens' ? `${spent} of ${limit} tokens` : `${dollars(spent)} of ${dollars(limit)}`;
+
 /** What of an event says most, in a few words: sums first. */
 function facts(event: Event): string {
   switch (event.type) {
@@ -109,21 +114,29 @@ function facts(event: Event): string {
     case 'request_refused':
       return `${event.limitName || event.code}: limit ${event.limit}, observed ${event.observed}`;
     case 'hold_placed':
-      return `held ${dollars(event.amount)}${event.degraded ? `, degraded: ${event.degraded.mode}` : ''}`;
+      return `held ${dollars(event.amount)}${event.degraded ? `, degraded: ${rung(event.degraded)}` : ''}`;
     case 'step_started':
       return `${event.step} #${event.attempt}, at most ${dollars(event.worstCase)}`;
     case 'cost_recorded':
       return `${dollars(event.amount)} for ${event.step} #${event.attempt}, ${event.model}, ${event.inputTokens}+${event.outputTokens} tokens${event.presumed ? ', presumed' : ''}`;
     case 'step_finished':
       return `${event.step} #${event.attempt}`;
+    case 'step_failed':
+      return `${event.step} #${event.attempt}: ${event.code}`;
     case 'step_refused':
       return `${event.step}: ${event.limitName ? `${event.limitName}, ${event.observed} of ${event.limit}` : event.code}`;
     case 'hold_settled':
       return `settled ${dollars(event.settled)} of ${dollars(event.held)}`;
     case 'request_finished':
-      return `${event.outcome}${event.reason === event.outcome ? '' : ` (${event.reason})`}, ${dollars(event.cost)}, ${event.queuedMs}+${event.ranMs} ms, ${event.citations} citations`;
+      return `${event.outcome}${event.reason === event.outcome ? '' : ` (${event.reason})`}, ${dollars(event.cost)}, ${event.queuedMs}+${event.ranMs} ms, ${event.citations} citations${event.degraded ? `, degraded: ${rung(event.degraded)}` : ''}`;
+    case 'forecast_raised':
+      return `${event.window} budget of ${event.key} spent at ${new Date(event.exhaustedAt).toISOString()}: ${spentOf(event)}`;
+    case 'error_rate_raised':
+      return `${event.failed} of ${event.finished} requests failed, raised at ${event.percent} %`;
+    case 'alert_cleared':
+      return [event.alert, event.key].filter(Boolean).join(' of ');
     case 'alert_raised':
-      return `${event.alert} of ${event.key}: ${event.unit === 'tokens' ? `${event.spent} of ${event.limit} tokens` : `${dollars(event.spent)} of ${dollars(event.limit)}`}`;
+      return `${event.alert} of ${event.key}: ${spentOf(event)}`;
     default:
       return '';
   }

@@ -8,7 +8,7 @@ import type { StepCalls, StepKind } from '#schemas/events.ts';
 import type { ConversationId, MicroUsd, RequestId, TenantId } from '#schemas/ids.ts';
 import type { Task } from '#streams/engine/task.ts';
 import type { Input } from '#streams/support/input.ts';
-import type { Account, Conversation, Mark, Turn } from '#streams/support/state.ts';
+import type { Account, Conversation, Mark, Turn, TurnStep } from '#streams/support/state.ts';
 
 export type SupportTask = Task<Account, Conversation, Mark, Input>;
 export type StepAsk = {
@@ -28,6 +28,16 @@ export type StepResult<T> = {
   readonly outputTokens: number;
   readonly model: string;
 };
+/** A call that failed. `spent` is false where it is sure that nothing was done for it: what it cost is then known, nothing. */
+export class CallFailed extends Error {
+  readonly code: string;
+  readonly spent: boolean;
+  constructor(code: string, spent: boolean, options?: ErrorOptions) {
+    super(`the call failed: ${code}`, options);
+    this.code = code;
+    this.spent = spent;
+  }
+}
 export type StepCall<T> = (grant: { readonly cap: MicroUsd }, signal: AbortSignal) => Promise<StepResult<T>>;
 
 /** The words of a step, under the person's key. */
@@ -50,18 +60,37 @@ export class StepJournal {
     this.#signal = signal;
   }
 
-  /** @throws EvenkeelError `budget_exhausted` when the step may not start; whatever `call` throws, after nothing was recorded */
+  /** What of the request's hold is neither spent nor promised to an open step: the bound of the next call. */
+  get left(): { readonly money: MicroUsd; readonly tokens: number } {
+    const { left, leftTokens, steps } = this.#turn();
+    const open = steps.filter(({ state }) => state === 'open');
+    const promised = open.reduce((sum, { worstCase }) => sum + worstCase, 0);
+    return { money: (left - promised) as MicroUsd, tokens: leftTokens - open.reduce((sum, { worstTokens }) => sum + worstTokens, 0) };
+  }
+
+  /** What became of a step's newest attempt; undefined: it never started. */
+  state(name: string): TurnStep['state'] | undefined {
+    return this.#step(this.#turn(), name)?.state;
+  }
+
+  /**
+   * A step that failed may be asked for again: that is its next attempt, within what is left of the hold.
+   * @throws EvenkeelError `budget_exhausted` when the step may not start; whatever `call` throws, after the failure was recorded
+   */
   async step<T>(name: string, ask: StepAsk, call: StepCall<T>): Promise<T> {
     const before = this.#step(this.#turn(), name);
-    if (before && !before.open) return this.#recorded<T>(name);
+    if (before?.state === 'done') return this.#recorded<T>(name);
     const attempt = (before?.attempt ?? 0) + 1;
     const { kind: stepKind, worstCase, worstTokens, calls = 'model', priceVersion = 0 } = ask;
     const asked = { step: name, attempt, stepKind, worstCase, worstTokens, calls, priceVersion };
     const { item } = await this.#task.offer({ kind: 'step_start', ...this.#row, ...asked });
     const started = item?.turn && this.#step(item.turn, name);
-    if (!started?.open || started.attempt !== attempt)
+    if (started?.state !== 'open' || started.attempt !== attempt)
       throw new EvenkeelError('budget_exhausted', `step ${name} may not start: a limit said no, and its step_refused event which`);
-    const result = await call({ cap: ask.worstCase }, this.#signal);
+    const result = await call({ cap: ask.worstCase }, this.#signal).catch(async (error: Error) => {
+      if (!this.#signal.aborted) await this.#failed(name, attempt, error);
+      throw error;
+    });
     await this.#record(name, attempt, result);
     return result.value;
   }
@@ -72,6 +101,11 @@ export class StepJournal {
     const { cost, inputTokens, outputTokens, model } = result;
     const digest = Buffer.from(sha256(sealed)).toString('base64url');
     await this.#task.offer({ kind: 'step_finish', ...this.#row, step, attempt, cost, inputTokens, outputTokens, model, digest, sealed });
+  }
+
+  async #failed(step: string, attempt: number, error: Error): Promise<void> {
+    const { code, spent } = error instanceof CallFailed ? error : { code: 'failed', spent: true };
+    await this.#task.offer({ kind: 'step_fail', ...this.#row, step, attempt, code, spent });
   }
 
   async #recorded<T>(step: string): Promise<T> {

@@ -4,8 +4,9 @@
  */
 import type { Codec } from '#schemas/codec.ts';
 import { EvenkeelError } from '#schemas/errors.ts';
-import type { Mode, Outcome, Reason } from '#schemas/events.ts';
+import type { Degradation, Outcome, Reason } from '#schemas/events.ts';
 import type { Instant, PersonId, RequestId, TenantId } from '#schemas/ids.ts';
+import type { Policy } from '#schemas/policy.ts';
 import type { Effects } from '#streams/engine/ports.ts';
 import type { Finish } from '#streams/support/input.ts';
 import { MESSAGE_STEP } from '#streams/support/outputs.ts';
@@ -14,26 +15,30 @@ import type { Message, Sealing } from './ingress.ts';
 import { StepJournal, type StepWords, type SupportTask } from './journal.ts';
 
 export type Citation = { readonly document: string; readonly heading: string; readonly version: string };
-type Degraded = { readonly mode: Mode; readonly reason: Reason } | null;
 export type AgentAsk = {
   readonly tenant: TenantId;
   readonly request: RequestId;
   readonly person: PersonId;
   readonly role: string;
   readonly message: string;
-  readonly degraded: Degraded;
-  readonly held: { readonly money: RunTurn['cost']; readonly tokens: number };
+  /** Where the dispatch put it. */
+  readonly degraded: Degradation | null;
+  readonly policy: Policy;
+  readonly policyVersion: number;
   /** When the hold was placed: it is priced as of then. */
   readonly startedAt: Instant;
+  readonly msLeft: () => number;
 };
 export type AgentAnswer = {
   readonly outcome: Outcome;
   readonly reason: Reason;
   readonly answer: string;
   readonly citations: readonly Citation[];
-  readonly degraded: Degraded;
+  readonly degraded: Degradation | null;
+  /** Of the last rung: when it is worth to try again. */
+  readonly retryAfterMs?: number | null;
 };
-export type Agent = (ask: AgentAsk, journal: Pick<StepJournal, 'step'>, signal: AbortSignal) => Promise<AgentAnswer>;
+export type Agent = (ask: AgentAsk, journal: Pick<StepJournal, 'step' | 'left' | 'state'>, signal: AbortSignal) => Promise<AgentAnswer>;
 export type TurnParts = {
   readonly agent: Agent;
   readonly vault: Sealing;
@@ -91,16 +96,17 @@ async function answerOf(parts: TurnParts, task: SupportTask, work: RunTurn, sign
   const journal = new StepJournal(task, words, work, signal);
   const { tenant, request, turn } = work;
   const { person, degraded, startedAt } = turn;
-  const held = { money: turn.hold, tokens: turn.holdTokens };
-  return parts.agent({ tenant, request, person, role: 'end_user', message, degraded, held, startedAt }, journal, signal);
+  const { policy, policyVersion } = task.peek({ tenant }).account;
+  const msLeft = () => turn.deadline - task.now;
+  return parts.agent({ tenant, request, person, role: 'end_user', message, degraded, policy, policyVersion, startedAt, msLeft }, journal, signal);
 }
 
 async function finishOf(parts: TurnParts, work: RunTurn, answer: AgentAnswer): Promise<Finish> {
   const { tenant, request, conversation, turn } = work;
   const words = Buffer.from(JSON.stringify({ answer: answer.answer, citations: answer.citations }));
   const sealed = await parts.vault.seal(tenant, turn.person, `${request}/result`, words);
-  const { outcome, reason, degraded, citations } = answer;
-  return { kind: 'finish', tenant, item: conversation, mark: request, outcome, reason, degraded, citations: citations.length, sealed };
+  const { outcome, reason, degraded, citations, retryAfterMs = null } = answer;
+  return { kind: 'finish', tenant, item: conversation, mark: request, outcome, reason, degraded, retryAfterMs, citations: citations.length, sealed };
 }
 
 function wordsOf({ vault, codec }: TurnParts, task: SupportTask, { tenant, request, turn }: RunTurn): StepWords {

@@ -46,6 +46,8 @@ export interface Task<A, R, K, I> {
   pass(records: readonly Output[], consumed: Consumed): Promise<void>;
   readonly full: boolean;
   position(topic: string): Offset;
+  /** The broker's time, as `decide` would be given it. */
+  readonly now: Instant;
   /** Committed only. */
   peek(row: Row): State<A, R, K>;
   /** Committed only: the record on the words topic. */
@@ -124,6 +126,10 @@ class PartitionTask<A, R, K, I extends Row, E, X extends Work> implements Task<A
   get store(): Store {
     if (!this.#store) throw new EvenkeelError('unavailable', `partition ${this.#options.partition} is being opened`);
     return this.#store;
+  }
+
+  get now(): Instant {
+    return this.#time.now();
   }
 
   position(topic: string): Offset {

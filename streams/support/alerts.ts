@@ -1,33 +1,90 @@
-/** Alerts that one tenant's row can know, as events: each is said once a window. */
-import type { Event } from '#schemas/events.ts';
-import { UNITS, WINDOWS } from '#schemas/events.ts';
+/**
+ * Alerts that one tenant's row can know, as events: each is raised once, and again only after it was cleared. A budget's alerts belong to
+ * their window and end with it.
+ */
+import { type AlertName, type Event, UNITS, type Unit, WINDOWS, type Window } from '#schemas/events.ts';
 import type { Instant, MicroUsd } from '#schemas/ids.ts';
-import { balance, keyOf, post, standing, windowKeys } from './ledger.ts';
-import type { Account } from './state.ts';
+import { countEnd, isOver, LEAST_FINISHED } from './error-rate.ts';
+import { balance, keyOf, post, type Standing, standing, windowEnd, windowKeys, windowStart } from './ledger.ts';
+import type { Account, ErrorWindow } from './state.ts';
 
 /** Money and tokens move by these events alone; the rows of an event may be more than a decision sees, its account is not. */
 function spend(account: Account, event: Event): Account {
   if (event.type === 'cost_recorded') return post(account, event, { settled: event.amount, settledTokens: event.inputTokens + event.outputTokens });
   if (event.type === 'outside_cost_recorded') return post(account, event, { settled: event.amount, settledTokens: event.tokens });
+  if (event.type === 'budget_granted')
+    return post(account, { day: event.key, month: event.key }, { granted: event.amount, grantedTokens: event.tokens }, event.window);
   return event.type === 'policy_set' ? { ...account, policy: event.policy } : account;
 }
 
 /** What to say after `events`, which follow from `before`. */
-export function budgetAlerts(before: Account, events: readonly Event[], now: Instant): readonly Event[] {
+export function alerts(before: Account, events: readonly Event[], now: Instant): readonly Event[] {
   const account = events.reduce(spend, before);
-  if (account === before) return [];
+  const ended = events.flatMap((event) => (event.type === 'request_finished' ? errorAlerts(account, event, now) : []));
+  return account === before ? ended : [...ended, ...budgetAlerts(account, now)];
+}
+
+type Of = { readonly account: Account; readonly window: Window; readonly key: string; readonly unit: Unit };
+
+function budgetAlerts(account: Account, now: Instant): readonly Event[] {
   const keys = windowKeys(now);
   return WINDOWS.flatMap((window) => {
-    const found = balance(account, window, keyOf(window, keys));
-    return UNITS.flatMap((unit): Event[] => {
-      const { hard, settled, alerted } = standing(account, found, unit);
-      if (settled === 0) return [];
-      const soft = Math.floor((hard * account.policy.softPercent) / 100);
-      const raise = (alert: 'budget_soft' | 'budget_hard', limit: number): Event[] => [
-        { type: 'alert_raised', tenant: account.tenant, alert, window, key: found.key, spent: settled as MicroUsd, limit: limit as MicroUsd, unit },
-      ];
-      if (alerted < 2 && settled >= hard) return raise('budget_hard', hard);
-      return alerted < 1 && settled >= soft ? raise('budget_soft', soft) : [];
+    const key = keyOf(window, keys);
+    const found = balance(account, window, key);
+    return UNITS.flatMap((unit): readonly Event[] => {
+      const of = { account, window, key, unit };
+      const stands = standing(account, found, unit);
+      return [...levels(of, stands), ...forecast(of, stands, now)];
     });
   });
+}
+
+function cleared({ account, window, key, unit }: Of, alert: AlertName): Event {
+  return { type: 'alert_cleared', tenant: account.tenant, alert, window, key, unit };
+}
+
+/** 0 none, 1 soft, 2 hard: a grant, a correction or a new policy may bring it down. */
+function levels(of: Of, { hard, settled, alerted }: Standing): readonly Event[] {
+  const { account, window, key, unit } = of;
+  const soft = Math.floor((hard * account.policy.softPercent) / 100);
+  const level = settled <= 0 ? 0 : settled >= hard ? 2 : settled >= soft ? 1 : 0;
+  if (level <= alerted)
+    return [...(alerted === 2 && level < 2 ? [cleared(of, 'budget_hard')] : []), ...(level < 1 && alerted > 0 ? [cleared(of, 'budget_soft')] : [])];
+  const [alert, limit] = level === 2 ? (['budget_hard', hard] as const) : (['budget_soft', soft] as const);
+  return [{ type: 'alert_raised', tenant: account.tenant, alert, window, key, spent: settled as MicroUsd, limit: limit as MicroUsd, unit }];
+}
+
+/** No forecast before a twenty-fourth of the window has passed and a tenth of the budget is spent: a first burst is no trend. */
+const LEAST_ELAPSED = 24;
+const LEAST_SPENT = 10;
+/** It stays out until the window is expected to end with a tenth of the budget left. */
+const CLEARED_BELOW = 0.9;
+
+/** From the burn over the window's elapsed time. The total has no end, and so no forecast. */
+function forecast(of: Of, { hard, settled, alerted, forecast: out }: Standing, now: Instant): readonly Event[] {
+  const { account, window, key, unit } = of;
+  if (!out && (alerted === 2 || settled >= hard || settled * LEAST_SPENT < hard)) return [];
+  const [start, end] = [windowStart(window, now), windowEnd(window, now)];
+  if (start === undefined || end === undefined) return [];
+  const [elapsed, length] = [now - start, end - start];
+  if (elapsed * LEAST_ELAPSED < length) return [];
+  const expected = (settled * length) / elapsed;
+  if (out) return expected < hard * CLEARED_BELOW ? [cleared(of, 'budget_forecast')] : [];
+  if (expected < hard) return [];
+  const exhaustedAt = Math.floor(start + (elapsed * hard) / settled);
+  return [{ type: 'forecast_raised', tenant: account.tenant, window, key, unit, spent: settled, limit: hard, exhaustedAt }];
+}
+
+/** Raised at the tenant's percent of at least twenty requests, cleared at half of it, or by a quiet window that went well. */
+function errorAlerts({ tenant, policy, errors: before }: Account, ended: Parameters<typeof countEnd>[1], now: Instant): readonly Event[] {
+  const after = countEnd(before, ended, now);
+  const { since, failed, finished } = after;
+  const percent = policy.errorPercent;
+  const well = (window: ErrorWindow): boolean => window.failed * 200 < window.finished * percent;
+  if (before.raised) {
+    const over = isOver(before, now) ? well(before) : finished >= LEAST_FINISHED && well(after);
+    return over ? [{ type: 'alert_cleared', tenant, alert: 'error_rate', window: '', key: '', unit: '' }] : [];
+  }
+  if (finished < LEAST_FINISHED || failed * 100 < finished * percent) return [];
+  return [{ type: 'error_rate_raised', tenant, since, failed, finished, percent }];
 }

@@ -3,13 +3,14 @@
  * Invariant 1: a request ends once; invariant 4: a hold only within every hard limit, settled exactly once.
  */
 import { EvenkeelError } from '#schemas/errors.ts';
-import type { Event, EventOf, Reason } from '#schemas/events.ts';
+import type { Degradation, Event, EventOf, Reason } from '#schemas/events.ts';
 import { type Instant, type MicroUsd, ZERO } from '#schemas/ids.ts';
-import { type Blocked, isBlocked, type Ready } from '#streams/engine/machine.ts';
-import { budgetAlerts } from './alerts.ts';
+import type { Blocked, Ready } from '#streams/engine/machine.ts';
+import { alerts } from './alerts.ts';
 import { decideCommand } from './decide-command.ts';
+import { holdOf, rungOf, startingRung } from './degradation.ts';
 import type { Rows } from './evolve.ts';
-import type { Dispatch, Finish, Input, RequestInput, StepFinish, StepStart, Wake } from './input.ts';
+import type { Dispatch, Finish, Input, RequestInput, StepFail, StepFinish, StepStart, Wake } from './input.ts';
 import { windowKeys } from './ledger.ts';
 import { type Ask, type No, refusal } from './limits.ts';
 import type { Account, Conversation, Turn, TurnStep, Waiting } from './state.ts';
@@ -17,11 +18,11 @@ import type { Account, Conversation, Turn, TurnStep, Waiting } from './state.ts'
 type OfRequest = Pick<EventOf<'request_finished'>, 'tenant' | 'request' | 'conversation'>;
 
 /** The worst case of a whole request: what is held for it, and what no call of it can exceed. */
-const estimate = ({ policy }: Account): Pick<Ask, 'cost' | 'tokens'> => ({ cost: policy.requestCeiling as MicroUsd, tokens: policy.requestTokens });
+const estimate = ({ policy }: Account): Pick<Ask, 'cost' | 'tokens'> => holdOf(policy, 'full');
 
 export function decide(rows: Rows, input: Input, now: Instant): readonly Event[] {
   const events = decideInput(rows, input, now);
-  return events.length === 0 ? events : [...events, ...budgetAlerts(rows.account, events, now)];
+  return events.length === 0 ? events : [...events, ...alerts(rows.account, events, now)];
 }
 
 function decideInput(rows: Rows, input: Input, now: Instant): readonly Event[] {
@@ -36,6 +37,8 @@ function decideInput(rows: Rows, input: Input, now: Instant): readonly Event[] {
       return startStep(rows, input, now);
     case 'step_finish':
       return finishStep(rows, input);
+    case 'step_fail':
+      return failStep(rows, input);
     case 'finish':
       return finish(rows, input, now);
     case 'wake':
@@ -61,26 +64,32 @@ function accept({ account, item, mark }: Rows, input: RequestInput, now: Instant
   return [{ type: 'request_queued', ...ids, person, bodyDigest, source, arrival: account.arrivals, deadline, estimate: ask.cost }];
 }
 
-/** The limit that a dispatch would meet now. */
-export function inTheWay(account: Account, item: Conversation, now: Instant): No | undefined {
-  return refusal('dispatch', account, { ...estimate(account), waiting: item.waiting.length, deadline: item.waiting[0]?.deadline ?? now }, now);
+type Start = { readonly degraded: Degradation | null; readonly no: No | undefined } & Pick<Ask, 'cost' | 'tokens'>;
+
+/** Where a dispatch would start now, and the limit that it would meet there. */
+function start(account: Account, item: Conversation, now: Instant): Start {
+  const deadline = item.waiting[0]?.deadline ?? now;
+  const degraded = startingRung(account, deadline, now);
+  const hold = holdOf(account.policy, rungOf(degraded));
+  return { degraded, ...hold, no: refusal('dispatch', account, { ...hold, waiting: item.waiting.length, deadline }, now) };
 }
+
+/** The limit that a dispatch would meet now, on the rung where it would start. */
+export const inTheWay = (account: Account, item: Conversation, now: Instant): No | undefined => start(account, item, now).no;
 
 /** Asked by the fair queue, by `dispatch` and by `explain`. What is settled never blocks: the ladder is next. */
 export function ready(account: Account, item: Conversation, now: Instant): Ready | Blocked {
-  const no = inTheWay(account, item, now);
-  if (!no) return { cost: estimate(account).cost };
-  return no.refusal.spent ? { cost: ZERO } : { limit: no.limit.name, until: no.refusal.until };
+  const { cost, no } = start(account, item, now);
+  return no ? { limit: no.limit.name, until: no.refusal.until } : { cost };
 }
 
-/** Places the hold; where the money is settled, the request starts on the rung that costs nothing. */
+/** Places the hold of the rung on which the request starts. */
 function dispatch({ account, item }: Rows, { tenant }: Dispatch, now: Instant): readonly Event[] {
   const first = item?.waiting[0];
   if (!item || item.turn || !first) return [];
-  const verdict = ready(account, item, now);
-  if (isBlocked(verdict)) return [];
+  const { degraded, cost: amount, tokens, no } = start(account, item, now);
+  if (no) return [];
   const { request } = first;
-  const spent = verdict.cost === 0;
   return [
     {
       type: 'hold_placed',
@@ -88,9 +97,9 @@ function dispatch({ account, item }: Rows, { tenant }: Dispatch, now: Instant): 
       request,
       conversation: item.conversation,
       ...windowKeys(now),
-      amount: verdict.cost,
-      tokens: spent ? 0 : account.policy.requestTokens,
-      degraded: spent ? { mode: 'passages', reason: 'budget' } : null,
+      amount,
+      tokens,
+      degraded,
     },
   ];
 }
@@ -98,7 +107,7 @@ function dispatch({ account, item }: Rows, { tenant }: Dispatch, now: Instant): 
 function running({ item }: Rows, { mark }: { readonly mark: string }): Turn | undefined {
   return item?.turn?.request === mark ? item.turn : undefined;
 }
-const ids = ({ tenant, item, mark }: StepStart | StepFinish | Finish) => ({ tenant, request: mark, conversation: item });
+const ids = ({ tenant, item, mark }: StepStart | StepFinish | StepFail | Finish) => ({ tenant, request: mark, conversation: item });
 const windows = ({ day, month }: Turn) => ({ day, month });
 
 /** A step that started and has no result is presumed spent at its worst case. */
@@ -112,13 +121,15 @@ const sum = (steps: readonly TurnStep[], of: 'worstCase' | 'worstTokens'): numbe
 
 /** The limit that this step meets; what its own lost attempt has spent is spent. */
 function stepRefusal(account: Account, turn: Turn, { step, calls, worstCase, worstTokens }: StepStart, known: TurnStep | undefined, now: Instant) {
-  const open = turn.steps.filter((each) => each.open && each.step !== step);
-  const left = turn.left - sum(open, 'worstCase') - (known?.worstCase ?? 0);
-  const leftTokens = turn.leftTokens - sum(open, 'worstTokens') - (known?.worstTokens ?? 0);
+  const isLost = known?.state === 'open';
+  const lost = { money: isLost ? known.worstCase : 0, tokens: isLost ? known.worstTokens : 0 };
+  const open = turn.steps.filter((each) => each.state === 'open' && each.step !== step);
+  const left = turn.left - sum(open, 'worstCase') - lost.money;
+  const leftTokens = turn.leftTokens - sum(open, 'worstTokens') - lost.tokens;
   const steps = turn.steps.length - Number(known !== undefined);
-  const lost = Number(known?.open === true && known.calls === 'tool');
+  const lostCalls = Number(isLost && known.calls === 'tool');
   const toolCalls = open.filter((each) => each.calls === 'tool').length;
-  const after = lost === 0 ? account : { ...account, toolCalls: account.toolCalls - lost };
+  const after = lostCalls === 0 ? account : { ...account, toolCalls: account.toolCalls - lostCalls };
   return refusal('step', after, { calls, worstCase, worstTokens, left, leftTokens, steps, toolCalls }, now);
 }
 
@@ -128,8 +139,8 @@ function startStep(rows: Rows, input: StepStart, now: Instant): readonly Event[]
   if (!turn) return [];
   const { step, attempt, stepKind: kind, calls, worstCase, worstTokens, priceVersion } = input;
   const known = turn.steps.find((each) => each.step === step);
-  if (known && (!known.open || known.attempt >= attempt)) return [];
-  const lost = known ? [presumed(turn, known, ids(input))] : [];
+  if (known && (known.state === 'done' || known.attempt >= attempt)) return [];
+  const lost = known?.state === 'open' ? [presumed(turn, known, ids(input))] : [];
   const refused = { type: 'step_refused', ...ids(input), step } as const;
   if (known && known.kind === 'unsafe') return [...lost, { ...refused, code: 'unsafe_repeat', limitName: '', limit: 0, observed: 0 }];
   const no = stepRefusal(rows.account, turn, input, known, now);
@@ -137,22 +148,34 @@ function startStep(rows: Rows, input: StepStart, now: Instant): readonly Event[]
   return [...lost, { type: 'step_started', ...ids(input), step, attempt, kind, worstCase, calls, worstTokens, priceVersion }];
 }
 
+const openAttempt = (turn: Turn | undefined, step: string, attempt: number) =>
+  turn?.steps.find((each) => each.state === 'open' && each.step === step && each.attempt === attempt);
+
+/** An attempt without a result is presumed spent, unless it is sure that nothing was done for it. */
+function failStep(rows: Rows, input: StepFail): readonly Event[] {
+  const turn = running(rows, input);
+  const { step, attempt, code, spent } = input;
+  const open = openAttempt(turn, step, attempt);
+  if (!turn || !open) return [];
+  return [...(spent ? [presumed(turn, open, ids(input))] : []), { type: 'step_failed', ...ids(input), step, attempt, code }];
+}
+
 /** A result counts once, and only for the attempt that is open. */
 function finishStep(rows: Rows, input: StepFinish): readonly Event[] {
   const turn = running(rows, input);
   const { step, attempt, cost: amount, inputTokens, outputTokens, model, digest } = input;
-  const open = turn?.steps.find((each) => each.open && each.step === step && each.attempt === attempt);
+  const open = openAttempt(turn, step, attempt);
   if (!turn || !open) return [];
   const spent = { step, attempt, amount, inputTokens, outputTokens, model, presumed: false, priceVersion: open.priceVersion };
   const cost: Event = { type: 'cost_recorded', ...ids(input), ...windows(turn), ...spent };
   return [...(amount > 0 || inputTokens + outputTokens > 0 ? [cost] : []), { type: 'step_finished', ...ids(input), step, attempt, digest }];
 }
 
-type Ending = Pick<EventOf<'request_finished'>, 'outcome' | 'reason' | 'degraded' | 'citations'>;
+type Ending = Pick<EventOf<'request_finished'>, 'outcome' | 'reason' | 'degraded' | 'citations' | 'retryAfterMs'>;
 
 /** Result, settlement and lifecycle event, in one commit. */
 function endTurn(turn: Turn, request: OfRequest, ending: Ending, now: Instant): readonly Event[] {
-  const lost = turn.steps.filter((each) => each.open).map((step) => presumed(turn, step, request));
+  const lost = turn.steps.filter((each) => each.state === 'open').map((step) => presumed(turn, step, request));
   const settled = (turn.spent + lost.reduce((total, each) => total + each.amount, 0)) as MicroUsd;
   const settledTokens = turn.spentTokens + lost.reduce((total, each) => total + each.inputTokens, 0);
   return [
@@ -172,8 +195,8 @@ function endTurn(turn: Turn, request: OfRequest, ending: Ending, now: Instant): 
 
 function finish(rows: Rows, input: Finish, now: Instant): readonly Event[] {
   const turn = running(rows, input);
-  const { outcome, reason, degraded, citations } = input;
-  return turn ? endTurn(turn, ids(input), { outcome, reason, degraded, citations }, now) : [];
+  const { outcome, reason, degraded, citations, retryAfterMs } = input;
+  return turn ? endTurn(turn, ids(input), { outcome, reason, degraded, citations, retryAfterMs }, now) : [];
 }
 
 /** A deadline fell, or a mark may be forgotten. */
@@ -184,7 +207,7 @@ function wake({ item, mark }: Rows, { tenant }: Wake, now: Instant): readonly Ev
   const ended = waiting
     .filter((each) => each.deadline <= now)
     .flatMap((each) => [endWaiting(each, { tenant, request: each.request, conversation }, 'deadline', now)]);
-  const late: Ending = { outcome: 'refused', reason: 'deadline', degraded: turn?.degraded ?? null, citations: 0 };
+  const late: Ending = { outcome: 'refused', reason: 'deadline', degraded: turn?.degraded ?? null, citations: 0, retryAfterMs: null };
   return turn && turn.deadline <= now ? [...endTurn(turn, { tenant, request: turn.request, conversation }, late, now), ...ended] : ended;
 }
 
@@ -196,6 +219,7 @@ function endWaiting(turn: Waiting, request: OfRequest, reason: Reason, now: Inst
     reason,
     degraded: null,
     citations: 0,
+    retryAfterMs: null,
     cost: ZERO,
     queuedMs: Math.max(0, now - turn.queuedAt),
     ranMs: 0,

@@ -1,7 +1,8 @@
 /** What each event changes in the rows it names. Pure; never asks today's rules about yesterday. */
-import type { Event, EventOf } from '#schemas/events.ts';
+import type { Event, EventOf, Unit, Window } from '#schemas/events.ts';
 import type { Instant, MicroUsd, TenantId } from '#schemas/ids.ts';
 import type { Row, State } from '#streams/engine/machine.ts';
+import { countEnd } from './error-rate.ts';
 import { post } from './ledger.ts';
 import { nextTat } from './limits.ts';
 import { type Account, type Conversation, type Mark, newConversation, newMark, type Turn, type TurnStep } from './state.ts';
@@ -62,16 +63,16 @@ function held(rows: Rows, event: EventOf<'hold_placed'>, at: Instant): Rows {
 function stepStarted(rows: Rows, event: EventOf<'step_started'>): Rows {
   const turn = turnOf(rows, event);
   const { step, attempt, kind, worstCase, calls, worstTokens, priceVersion } = event;
-  const started: TurnStep = { step, attempt, kind, worstCase, open: true, calls, worstTokens, priceVersion };
+  const started: TurnStep = { step, attempt, kind, worstCase, state: 'open', calls, worstTokens, priceVersion };
   const counted = calls === 'tool' ? account(rows, { toolCalls: rows.account.toolCalls + 1 }) : rows;
   return withTurn(counted, { ...turn, steps: [...turn.steps.filter((each) => each.step !== step), started] });
 }
 
-/** It has its result, or is lost. A tool call that was in flight no longer is. */
-function closeStep(rows: Rows, turn: Turn, step: string): Rows {
-  const ended = turn.steps.filter((each) => each.step === step && each.open && each.calls === 'tool').length;
+/** It has its result, or ended without one. A tool call that was in flight no longer is. */
+function closeStep(rows: Rows, turn: Turn, step: string, state: 'done' | 'failed'): Rows {
+  const ended = turn.steps.filter((each) => each.step === step && each.state === 'open' && each.calls === 'tool').length;
   const counted = ended > 0 ? account(rows, { toolCalls: rows.account.toolCalls - ended }) : rows;
-  return withTurn(counted, { ...turn, steps: turn.steps.map((each) => (each.step === step ? { ...each, open: false } : each)) });
+  return withTurn(counted, { ...turn, steps: turn.steps.map((each) => (each.step === step ? { ...each, state } : each)) });
 }
 
 /** A cost moves money from held to settled, in the window its hold was placed in; beyond the hold it is a fact all the same. */
@@ -88,7 +89,7 @@ function costRecorded(rows: Rows, event: EventOf<'cost_recorded'>): Rows {
   };
   const change = { settled: event.amount, held: -released, settledTokens: tokens, heldTokens: -releasedTokens };
   const posted = { ...rows, account: post(rows.account, event, change) };
-  return event.presumed ? closeStep(posted, next, event.step) : withTurn(posted, next);
+  return event.presumed ? closeStep(posted, next, event.step, 'failed') : withTurn(posted, next);
 }
 
 function settled(rows: Rows, event: EventOf<'hold_settled'>): Rows {
@@ -98,7 +99,7 @@ function settled(rows: Rows, event: EventOf<'hold_settled'>): Rows {
 }
 
 function finished(rows: Rows, event: EventOf<'request_finished'>, at: Instant): Rows {
-  const { request, outcome, reason, degraded, cost, ran } = event;
+  const { request, outcome, reason, degraded, cost, ran, retryAfterMs } = event;
   if (!rows.item || !rows.mark) throw new RangeError(`${request} has no row to finish`);
   const { queued: waits, running, answered, finished: done, policy } = rows.account;
   return {
@@ -108,13 +109,14 @@ function finished(rows: Rows, event: EventOf<'request_finished'>, at: Instant): 
       running: running - Number(ran),
       answered: answered + Number(outcome === 'answered'),
       finished: done + 1,
+      errors: countEnd(rows.account.errors, event, at),
     },
     item: kept({
       ...rows.item,
       turn: ran ? null : rows.item.turn,
       waiting: rows.item.waiting.filter((each) => each.request !== request),
     }),
-    mark: { ...rows.mark, stage: 'finished', outcome, reason, degraded, cost, finishedAt: at, forgetAt: at + policy.rememberMs },
+    mark: { ...rows.mark, stage: 'finished', outcome, reason, degraded, cost, retryAfterMs, finishedAt: at, forgetAt: at + policy.rememberMs },
   };
 }
 
@@ -130,6 +132,16 @@ function command(rows: Rows, event: Event & { readonly command: string; readonly
 }
 
 const ALERT_LEVEL = { budget_soft: 1, budget_hard: 2 } as const;
+
+type OfWindow = { readonly key: string; readonly unit: Unit | '' };
+
+function alerted(rows: Rows, { key, unit }: OfWindow, window: Window, level: number): Rows {
+  return { ...rows, account: post(rows.account, { day: key, month: key }, unit === 'tokens' ? { alertedTokens: level } : { alerted: level }, window) };
+}
+
+function forecast(rows: Rows, { key, unit }: OfWindow, window: Window, out: boolean): Rows {
+  return { ...rows, account: post(rows.account, { day: key, month: key }, unit === 'tokens' ? { forecastTokens: out } : { forecast: out }, window) };
+}
 
 /** Exhaustive by event type: the compiler names what is missing. */
 const FOLDS: { readonly [K in Event['type']]: Fold<EventOf<K>> } = {
@@ -153,15 +165,20 @@ const FOLDS: { readonly [K in Event['type']]: Fold<EventOf<K>> } = {
   hold_placed: held,
   step_started: stepStarted,
   cost_recorded: costRecorded,
-  step_finished: (rows, event) => closeStep(rows, turnOf(rows, event), event.step),
+  step_finished: (rows, event) => closeStep(rows, turnOf(rows, event), event.step, 'done'),
+  step_failed: (rows, event) => closeStep(rows, turnOf(rows, event), event.step, 'failed'),
   step_refused: (rows) => rows,
   hold_settled: settled,
   request_finished: finished,
   request_forgotten: (rows) => ({ ...rows, mark: undefined }),
-  alert_raised(rows, event) {
-    const keys = { day: event.key, month: event.key };
-    const level = ALERT_LEVEL[event.alert];
-    return { ...rows, account: post(rows.account, keys, event.unit === 'tokens' ? { alertedTokens: level } : { alerted: level }, event.window) };
+  alert_raised: (rows, event) => alerted(rows, event, event.window, ALERT_LEVEL[event.alert]),
+  forecast_raised: (rows, event) => forecast(rows, event, event.window, true),
+  error_rate_raised: (rows) => account(rows, { errors: { ...rows.account.errors, raised: true } }),
+  alert_cleared(rows, event) {
+    const { alert, window } = event;
+    if (alert === 'error_rate' || window === '') return account(rows, { errors: { ...rows.account.errors, raised: false } });
+    // A hard alert that is cleared leaves the soft one: it is cleared by an event of its own.
+    return alert === 'budget_forecast' ? forecast(rows, event, window, false) : alerted(rows, event, window, ALERT_LEVEL[alert] - 1);
   },
 };
 

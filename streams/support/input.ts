@@ -1,6 +1,6 @@
 /** What reaches `decide`: records, commands, results of effects, dispatches and wakes. Words come sealed. */
 import type { Command } from '#schemas/commands.ts';
-import type { Mode, Outcome, Reason, StepCalls, StepKind } from '#schemas/events.ts';
+import type { Degradation, Outcome, Reason, StepCalls, StepKind } from '#schemas/events.ts';
 import type { ConversationId, Instant, MicroUsd, PersonId, RequestId, TenantId } from '#schemas/ids.ts';
 
 type OfRequest = { readonly tenant: TenantId; readonly item: ConversationId; readonly mark: RequestId };
@@ -39,15 +39,24 @@ export type StepFinish = OfRequest & {
   readonly digest: string;
   readonly sealed: Uint8Array;
 };
+/** An attempt that ended without a result. `spent` is false where it is sure that the other side did nothing for it. */
+export type StepFail = OfRequest & {
+  readonly kind: 'step_fail';
+  readonly step: string;
+  readonly attempt: number;
+  readonly code: string;
+  readonly spent: boolean;
+};
 export type Finish = OfRequest & {
   readonly kind: 'finish';
   readonly outcome: Outcome;
   readonly reason: Reason;
-  readonly degraded: { readonly mode: Mode; readonly reason: Reason } | null;
+  readonly degraded: Degradation | null;
+  readonly retryAfterMs: number | null;
   readonly citations: number;
   readonly sealed: Uint8Array | null;
 };
 export type Dispatch = { readonly kind: 'dispatch'; readonly tenant: TenantId; readonly item: ConversationId };
 export type Wake = { readonly kind: 'wake'; readonly tenant: TenantId; readonly item?: ConversationId; readonly mark?: string };
 
-export type Input = RequestInput | CommandInput | StepStart | StepFinish | Finish | Dispatch | Wake;
+export type Input = RequestInput | CommandInput | StepStart | StepFinish | StepFail | Finish | Dispatch | Wake;

@@ -61,20 +61,42 @@ export function windowEnd(window: Window, now: Instant): Instant | undefined {
   return next * 86_400_000;
 }
 
+/** Start of the UTC day or month. undefined for the total. */
+export function windowStart(window: Window, now: Instant): Instant | undefined {
+  if (window === 'total') return undefined;
+  const day = Math.floor(now / 86_400_000);
+  return (window === 'day' ? day : day - civil(day)[2] + 1) * 86_400_000;
+}
+
 const NO_BALANCE = { settled: ZERO, held: ZERO, granted: ZERO, alerted: 0, settledTokens: 0, heldTokens: 0, grantedTokens: 0, alertedTokens: 0 } as const;
+const NO_FORECAST = { forecast: false, forecastTokens: false };
 
 export function balance(account: Account, window: Window, key: string): Balance {
-  return account.balances.find((each) => each.window === window && each.key === key) ?? { window, key, ...NO_BALANCE };
+  return account.balances.find((each) => each.window === window && each.key === key) ?? { window, key, ...NO_BALANCE, ...NO_FORECAST };
 }
 
 /** A balance in one unit. */
-export type Standing = { readonly hard: number; readonly settled: number; readonly held: number; readonly granted: number; readonly alerted: number };
+export type Standing = {
+  readonly hard: number;
+  readonly settled: number;
+  readonly held: number;
+  readonly granted: number;
+  readonly alerted: number;
+  readonly forecast: boolean;
+};
 
 export function standing({ policy }: Account, of: Balance, unit: Unit): Standing {
   const hard = policy[HARD[unit][of.window]];
   return unit === 'tokens'
-    ? { hard: hard + of.grantedTokens, settled: of.settledTokens, held: of.heldTokens, granted: of.grantedTokens, alerted: of.alertedTokens }
-    : { hard: hard + of.granted, settled: of.settled, held: of.held, granted: of.granted, alerted: of.alerted };
+    ? {
+        hard: hard + of.grantedTokens,
+        settled: of.settledTokens,
+        held: of.heldTokens,
+        granted: of.grantedTokens,
+        alerted: of.alertedTokens,
+        forecast: of.forecastTokens,
+      }
+    : { hard: hard + of.granted, settled: of.settled, held: of.held, granted: of.granted, alerted: of.alerted, forecast: of.forecast };
 }
 
 export function hardLimit(account: Account, of: Balance): MicroUsd {
@@ -98,9 +120,12 @@ export function shortage(account: Account, keys: WindowKeys, ask: Amount): Short
   return first;
 }
 
-export type Change = { readonly [K in keyof typeof NO_BALANCE]?: number };
+type Alerts = Pick<Balance, 'alerted' | 'alertedTokens' | 'forecast' | 'forecastTokens'>;
+type Sums = Exclude<keyof typeof NO_BALANCE, keyof Alerts>;
+/** Sums are added, alerts are set. */
+export type Change = { readonly [K in Sums]?: number } & Partial<Alerts>;
 
-/** Adds to the windows named by `keys`. @throws RangeError when a balance would hold less than nothing: a fold defect */
+/** In the windows named by `keys`. @throws RangeError when a balance would hold less than nothing: a fold defect */
 export function post(account: Account, keys: WindowKeys, change: Change, only?: Window): Account {
   let balances = account.balances;
   for (const window of WINDOWS) {
@@ -112,11 +137,13 @@ export function post(account: Account, keys: WindowKeys, change: Change, only?: 
       settled: (before.settled + (change.settled ?? 0)) as MicroUsd,
       held: (before.held + (change.held ?? 0)) as MicroUsd,
       granted: (before.granted + (change.granted ?? 0)) as MicroUsd,
-      alerted: Math.max(before.alerted, change.alerted ?? 0),
+      alerted: change.alerted ?? before.alerted,
       settledTokens: before.settledTokens + (change.settledTokens ?? 0),
       heldTokens: before.heldTokens + (change.heldTokens ?? 0),
       grantedTokens: before.grantedTokens + (change.grantedTokens ?? 0),
-      alertedTokens: Math.max(before.alertedTokens, change.alertedTokens ?? 0),
+      alertedTokens: change.alertedTokens ?? before.alertedTokens,
+      forecast: change.forecast ?? before.forecast,
+      forecastTokens: change.forecastTokens ?? before.forecastTokens,
     };
     if (after.held < 0 || after.heldTokens < 0)
       throw new RangeError(`${account.tenant}: ${window} ${before.key} would hold ${after.held} micro-dollars and ${after.heldTokens} tokens`);

@@ -110,6 +110,8 @@ export const LIMITS: readonly Limit[] = [
     at: 'dispatch',
     unit: 'micro-dollars, tokens',
     check(account, { cost, tokens }, now) {
+      // The rungs that cost nothing run whatever was spent.
+      if (cost === 0 && tokens === 0) return undefined;
       const short = shortage(account, windowKeys(now), { money: cost, tokens });
       if (!short) return undefined;
       const { window, unit, hard, settled, held, spent } = short;

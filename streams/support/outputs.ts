@@ -51,10 +51,14 @@ export function outputs(codec: Codec, after: Rows, event: Event, input: Input): 
     case 'hold_placed':
     case 'step_started':
     case 'cost_recorded':
+    case 'step_failed':
     case 'step_refused':
     case 'hold_settled':
     case 'request_forgotten':
     case 'alert_raised':
+    case 'forecast_raised':
+    case 'error_rate_raised':
+    case 'alert_cleared':
       return [];
   }
 }

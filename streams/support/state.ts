@@ -4,7 +4,7 @@
  */
 import avsc from 'avsc';
 import { as, boolean, type Infer, int, list, long, nullable, oneOf, type RecordShape, record, string } from '#schemas/avro.ts';
-import { MODES, OUTCOMES, REASONS, STEP_CALLS, STEP_KINDS, WINDOWS } from '#schemas/events.ts';
+import { MODES, OUTCOMES, REASONS, STEP_CALLS, STEP_KINDS, type Trouble, WINDOWS } from '#schemas/events.ts';
 import { type ConversationId, type Instant, type MicroUsd, type PersonId, type RequestId, type TenantId, ZERO } from '#schemas/ids.ts';
 import { DEFAULT_POLICY, POLICY_RECORD } from '#schemas/policy.ts';
 import type { RowCodec } from '#streams/engine/machine.ts';
@@ -25,8 +25,15 @@ const BALANCE = record('window_balance', {
   heldTokens: long,
   grantedTokens: long,
   alertedTokens: int,
+  /** Whether the forecast is out. */
+  forecast: boolean,
+  forecastTokens: boolean,
 });
 export type Balance = Infer<typeof BALANCE>;
+
+/** Requests that ended since `since`, and of those the ones that failed. */
+const ERRORS = record('error_window', { since: long, finished: long, failed: long, raised: boolean });
+export type ErrorWindow = Infer<typeof ERRORS>;
 
 const ACCOUNT = record('account', {
   tenant: as<TenantId>(string),
@@ -46,24 +53,26 @@ const ACCOUNT = record('account', {
   finished: long,
   refused: long,
   balances: list(BALANCE),
+  errors: ERRORS,
 });
 export type Account = Infer<typeof ACCOUNT>;
 
 const waiting = { request, person, arrival: long, deadline: long, queuedAt: long };
 const WAITING = record('waiting_turn', waiting);
 export type Waiting = Infer<typeof WAITING>;
-/** The attempt in flight or done; `open` has started and has no result yet. */
+/** The newest attempt: open has started and has no result yet; failed has ended without one, and may be tried again. */
 const STEP = record('turn_step', {
   step: string,
   attempt: int,
   kind: oneOf('turn_step_kind', STEP_KINDS),
   worstCase: money,
-  open: boolean,
+  state: oneOf('turn_step_state', ['open', 'done', 'failed']),
   calls: oneOf('turn_step_calls', STEP_CALLS),
   worstTokens: long,
   priceVersion: int,
 });
 export type TurnStep = Infer<typeof STEP>;
+const detail = nullable(as<Trouble>(string));
 const TURN = record('running_turn', {
   ...waiting,
   startedAt: long,
@@ -76,7 +85,7 @@ const TURN = record('running_turn', {
   spentTokens: long,
   day: string,
   month: string,
-  degraded: nullable(record('turn_degradation', { mode: oneOf('turn_mode', MODES), reason: oneOf('turn_degraded_by', REASONS) })),
+  degraded: nullable(record('turn_degradation', { mode: oneOf('turn_mode', MODES), reason: oneOf('turn_degraded_by', REASONS), detail })),
   steps: list(STEP),
 });
 export type Turn = Infer<typeof TURN>;
@@ -99,11 +108,12 @@ const MARK = record('mark', {
   stage: oneOf('mark_stage', ['queued', 'running', 'finished']),
   outcome: nullable(oneOf('mark_outcome', OUTCOMES)),
   reason: nullable(oneOf('mark_reason', REASONS)),
-  degraded: nullable(record('mark_degradation', { mode: oneOf('mark_mode', MODES), reason: oneOf('mark_degraded_by', REASONS) })),
+  degraded: nullable(record('mark_degradation', { mode: oneOf('mark_mode', MODES), reason: oneOf('mark_degraded_by', REASONS), detail })),
   cost: money,
   queuedAt: long,
   startedAt: nullable(long),
   finishedAt: nullable(long),
+  retryAfterMs: nullable(long),
   deadline: nullable(long),
   forgetAt: nullable(long),
 });
@@ -135,6 +145,7 @@ export function newAccount(tenant: TenantId): Account {
     finished: 0,
     refused: 0,
     balances: [],
+    errors: { since: 0, finished: 0, failed: 0, raised: false },
   };
 }
 
@@ -155,6 +166,7 @@ export function newMark(kind: Mark['kind'], tenant: TenantId, id: string, queued
     queuedAt,
     startedAt: null,
     finishedAt: null,
+    retryAfterMs: null,
     deadline: null,
     forgetAt: null,
   };

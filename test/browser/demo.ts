@@ -165,6 +165,7 @@ export class Storyteller {
         ranMs: Math.max(0, at - queuedAt - waited),
         ran,
         citations,
+        retryAfterMs: null,
       },
       at,
     );

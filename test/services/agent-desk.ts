@@ -3,10 +3,11 @@ import { documentsOf } from '#infra/demo/documents.ts';
 import { DEMO_TENANTS } from '#infra/demo/tenants.ts';
 import { createCodec, localSchemas } from '#schemas/codec.ts';
 import type { ConversationId, MicroUsd, PersonId, RequestId, TenantId } from '#schemas/ids.ts';
+import { DEFAULT_POLICY } from '#schemas/policy.ts';
 import type { RecordOf } from '#schemas/records.ts';
 import { createAgent } from '#services/runtime/agent/agent.ts';
 import { Knowledge } from '#services/runtime/agent/retrieval.ts';
-import type { StepAsk, StepCall } from '#services/runtime/journal.ts';
+import type { StepAsk, StepCall, StepJournal } from '#services/runtime/journal.ts';
 import type { AgentAsk } from '#services/runtime/turns.ts';
 import { MemoryBroker, memoryLog } from '#streams/memory/partition-log.ts';
 import { PRICE_TABLES } from '#streams/support/pricing.ts';
@@ -37,7 +38,7 @@ export function desk() {
 }
 
 /** Remembers each step's result as the log would, in JSON. */
-export function journal() {
+export function journal(held: StepJournal['left'] = { money: 20_000 as MicroUsd, tokens: 64_000 }) {
   const steps = new Map<string, string>();
   const asked: StepAsk[] = [];
   const costs: number[] = [];
@@ -45,6 +46,8 @@ export function journal() {
     steps,
     asked,
     costs,
+    left: held,
+    state: (name: string) => (steps.has(name) ? ('done' as const) : undefined),
     async step<T>(name: string, ask: StepAsk, call: StepCall<T>): Promise<T> {
       const known = steps.get(name);
       if (known !== undefined) return JSON.parse(known) as T;
@@ -65,8 +68,10 @@ export function askOf(tenant: string, message: string, more: Partial<AgentAsk> =
     role: 'end_user',
     message,
     degraded: null,
-    held: { money: 20_000 as MicroUsd, tokens: 64_000 },
+    policy: DEFAULT_POLICY,
+    policyVersion: 1,
     startedAt: 0,
+    msLeft: () => 60_000,
     ...more,
   };
 }

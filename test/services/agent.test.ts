@@ -43,7 +43,7 @@ test('of real questions, most cite a right page first', async () => {
 });
 
 test.each(['full', 'passages'] as const)('%s: what a desk’s documents do not hold is said, and handed to a person', async (mode) => {
-  const degraded = mode === 'full' ? null : ({ mode, reason: 'budget' } as const);
+  const degraded = mode === 'full' ? null : ({ mode, reason: 'budget', detail: 'budget_spent' } as const);
   const answered: string[] = [];
   for (const [tenant, question] of OFF_TOPIC) {
     const { outcome, reason, citations } = await real.agent(askOf(tenant, question, { degraded }), journal(), never);
@@ -56,7 +56,7 @@ test.each(['full', 'passages'] as const)('%s: what a desk’s documents do not h
 test('passages: quoted with citations, no model asked, nothing spent, and every fence is closed', async () => {
   for (const [tenant, question] of QUESTIONS) {
     const steps = journal();
-    const degraded = { mode: 'passages', reason: 'budget' } as const;
+    const degraded = { mode: 'passages', reason: 'budget', detail: 'budget_spent' } as const;
     const { outcome, answer, citations, degraded: said } = await real.agent(askOf(tenant, question, { degraded }), steps, never);
     expect([steps.asked, said]).toEqual([[], degraded]);
     if (outcome === 'answered') expect(citations.length).toBeGreaterThan(0);
@@ -66,16 +66,12 @@ test('passages: quoted with citations, no model asked, nothing spent, and every 
 
 test('invariant 4: no call is asked for beyond the hold; with too little left, passages are quoted and it is said', async () => {
   for (const held of [0, 1, 100, 300, 400, 450, 500, 600, 800, 20_000]) {
-    const steps = journal();
-    const { outcome, degraded } = await real.agent(
-      askOf('fastify', 'How do I add a hook?', { held: { money: held as MicroUsd, tokens: 64_000 } }),
-      steps,
-      never,
-    );
+    const steps = journal({ money: held as MicroUsd, tokens: 64_000 });
+    const { outcome, degraded } = await real.agent(askOf('fastify', 'How do I add a hook?'), steps, never);
     expect(outcome).toBe('answered');
     for (const { worstCase } of steps.asked) expect(worstCase).toBeLessThanOrEqual(held);
     for (const [at, cost] of steps.costs.entries()) expect(cost).toBeLessThanOrEqual(steps.asked[at]?.worstCase ?? 0);
-    if (steps.asked.length === 0) expect(degraded).toEqual({ mode: 'passages', reason: 'budget' });
+    if (steps.asked.length === 0) expect(degraded).toEqual({ mode: 'passages', reason: 'budget', detail: 'budget_spent' });
   }
 });
 

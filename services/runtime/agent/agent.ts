@@ -34,12 +34,12 @@ export function createAgent({ config, knowledge, prices }: AgentParts): Agent {
     const reader = { person: ask.person, agent: AGENTS.has(ask.role) };
     const passages = knowledge.search(ask.tenant, reader, ask.message, PASSAGES);
     if (passages.length === 0) return { ...UNANSWERED, degraded: ask.degraded };
-    if (ask.degraded?.mode === 'passages') return { ...quoted(ask, passages), degraded: ask.degraded };
+    if (ask.degraded && ask.degraded.mode !== 'cheaper_model') return { ...quoted(ask, passages), degraded: ask.degraded };
     const prompt = questionPrompt(passages, ask.message);
     const { version: priceVersion, models } = pricesAt(prices, ask.startedAt);
     const price = models[name];
-    const call = callWithin(ask.held, price, INSTRUCTIONS + prompt);
-    if (!call) return { ...quoted(ask, passages), degraded: { mode: 'passages', reason: 'budget' } };
+    const call = callWithin(journal.left, price, INSTRUCTIONS + prompt);
+    if (!call) return { ...quoted(ask, passages), degraded: { mode: 'passages', reason: 'budget', detail: 'budget_spent' } };
     const { maxOutputTokens, worstCase, worstTokens } = call;
     const drafted = await journal.step('model-1', { worstCase, worstTokens, kind: 'read', priceVersion }, async (_grant, abortSignal) => {
       const { text, usage } = await generateText({ model, system: INSTRUCTIONS, prompt, maxRetries: 0, maxOutputTokens, abortSignal });
