@@ -41,7 +41,7 @@ function* costs(tenants: ReturnType<typeof tenantsByPartition>[number], each: nu
     yield created(of.tenant);
     const queued = { type: 'request_queued', ...of, person: personId(n), bodyDigest: `${n}`.padStart(22, '0'), source: 'http' } as const;
     yield event({ ...queued, arrival: 0, deadline: 9e12, estimate: money(AMOUNT * each) });
-    yield event({ type: 'hold_placed', ...of, ...DAY, amount: money(AMOUNT * each), degraded: null });
+    yield event({ type: 'hold_placed', ...of, ...DAY, amount: money(AMOUNT * each), degraded: null, tokens: 908 * each });
   }
   for (let at = 0; at < each; at++) {
     const call = {
@@ -52,6 +52,7 @@ function* costs(tenants: ReturnType<typeof tenantsByPartition>[number], each: nu
       outputTokens: 96,
       model: 'offline-extractive',
       presumed: false,
+      priceVersion: 1,
     };
     for (const { n: _, ...of } of ids) yield event({ type: 'cost_recorded', ...of, ...DAY, ...call });
   }
