@@ -6,7 +6,7 @@ import { KID_HEADER, PLATFORM_KID, platformSignatureKey, SIGNATURE_HEADER, signP
 import { partitionOf } from '#schemas/topics.ts';
 import { openVault, type Vault } from '#services/vault.ts';
 import type { Output } from '#streams/engine/machine.ts';
-import { createSender, type RecordSender } from '#streams/kafka/producer.ts';
+import { createSender, type RecordSender, type Sent } from '#streams/kafka/producer.ts';
 import { Reader } from '#streams/kafka/reader.ts';
 import type { BenchPlatform } from './platform.ts';
 
@@ -29,6 +29,8 @@ export class Load {
   finished = 0;
   /** Append times of the results, in the order in which they were seen. */
   readonly resultTimes: Instant[] = [];
+  /** The same by request. */
+  readonly results = new Map<string, Instant>();
 
   constructor(platform: BenchPlatform) {
     const { codec, masterKey, partitions } = platform;
@@ -51,9 +53,9 @@ export class Load {
   }
 
   /** Resolves when all are acknowledged. */
-  async send(made: readonly Made[]): Promise<void> {
+  async send(made: readonly Made[]): Promise<readonly Sent[]> {
     this.sent += made.length;
-    await this.#sender.send(made.map(({ record }) => record));
+    return this.#sender.send(made.map(({ record }) => record));
   }
 
   async close(): Promise<void> {
@@ -88,7 +90,11 @@ export class Load {
   async #follow(partition: number): Promise<void> {
     for await (const { records } of this.#reader.follow('support.results', partition, 0, this.#stop.signal)) {
       this.finished += records.length;
-      for (const { timestamp } of records) this.resultTimes.push(timestamp);
+      for (const { value, timestamp } of records) {
+        this.resultTimes.push(timestamp);
+        const decoded = value && this.#platform.codec.decode(value);
+        if (decoded?.name === 'support_result') this.results.set(decoded.value.request, timestamp);
+      }
     }
   }
 }

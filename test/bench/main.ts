@@ -1,6 +1,7 @@
 /** `npm run bench -- NAME [--json]`. Exits non-zero when the target was missed. */
 import { cpus } from 'node:os';
 import { parseArgs } from 'node:util';
+import { backlog } from './backlog.ts';
 import { commit } from './commit.ts';
 import { fold } from './fold.ts';
 import { idle } from './idle.ts';
@@ -9,9 +10,10 @@ import { pipeline } from './pipeline.ts';
 import type { Report } from './report.ts';
 import { slow } from './slow.ts';
 
-const BENCHES: Readonly<Record<string, () => Promise<Report>>> = { commit, fold, idle, join, pipeline, slow };
+const BENCHES: Readonly<Record<string, () => Promise<Report>>> = { backlog, commit, fold, idle, join, pipeline, slow };
 const HELP = `npm run bench -- NAME [--json]
 
+  backlog a million queued requests of one tenant: memory, and another tenant's p95
   commit  a transaction's duration on a broker of its own
   fold    restoring a ledger of 2 M cost events, against Kafka Streams (Maven and a JDK needed)
   idle    what a started platform costs when nothing happens (npm start first)
@@ -19,7 +21,7 @@ const HELP = `npm run bench -- NAME [--json]
   pipeline  the whole life of a request, sustained, beside a bare client loop
   slow    ten thousand effects of 2 s in flight, beside effects that take no time
 
-  --small  a tenth of the size of fold and slow, for development: its figures say nothing
+  --small  a small size of backlog, fair, fold and slow, for development: its figures say nothing
 Example: npm run bench -- commit --json`;
 
 const { values, positionals } = parseArgs({

@@ -1,0 +1,107 @@
+/** A million queued requests of one tenant: what they cost in memory, and another tenant of the same partition in time. */
+import type { TenantId } from '#schemas/ids.ts';
+import { partitionOf, RUNTIME_GROUP } from '#schemas/topics.ts';
+import { withAdmin } from '#streams/kafka/client.ts';
+import { Load } from './load.ts';
+import { pace, waitUntil } from './pace.ts';
+import { OPEN_POLICY } from './pipeline.ts';
+import { BenchPlatform } from './platform.ts';
+import { quantile, type Report, round, SMALL } from './report.ts';
+
+const BACKLOG = SMALL ? 30_000 : 1_000_000;
+const CHUNK = 5_000;
+const CAP = 24;
+const EFFECT_MS = 100;
+const QUIET_PER_S = 20;
+const QUIET_S = 15;
+const RSS_TARGET_MIB = 512;
+const RATIO_TARGET = 1.5;
+const ACCEPTED_WITHIN_MS = 900_000;
+const MIB = 1_048_576;
+const ENV = { EVENKEEL_IN_FLIGHT_PER_PARTITION: String(CAP), EVENKEEL_MODEL_DELAY_MS: String(EFFECT_MS) };
+
+export async function backlog(): Promise<Report> {
+  const platform = await BenchPlatform.start();
+  try {
+    const [quiet, flood] = samePartition(platform) as [TenantId, TenantId];
+    await platform.createTenants([quiet, flood], OPEN_POLICY);
+    await start(platform);
+    const load = new Load(platform);
+    await load.open();
+    const ask = async () => {
+      const made = await load.make(Array.from({ length: QUIET_PER_S * QUIET_S }, () => ({ tenant: quiet })));
+      return quantile((await pace(load, made, QUIET_PER_S)).slice(QUIET_PER_S), 0.95);
+    };
+    const empty = await ask();
+    const before = platform.rss('runtime');
+    const accepted = await queue(platform, load, flood);
+    const full = await ask();
+    const peak = platform.peak('runtime');
+    await platform.end('runtime', 'SIGKILL');
+    const restart = await start(platform);
+    const after = await ask();
+    const left = load.sent - load.finished;
+    const peakAfter = platform.peak('runtime');
+    await load.close();
+    return report({ empty, full, after, before, peak, peakAfter, restart, left, ...accepted });
+  } finally {
+    await platform.stop();
+  }
+}
+
+function samePartition({ partitions }: BenchPlatform): readonly TenantId[] {
+  const names = Array.from({ length: 100 }, (_, at) => `tenant-${at}` as TenantId);
+  return names.filter((name) => partitionOf(name, partitions) === 0);
+}
+
+/** Seconds until it is ready. */
+async function start(platform: BenchPlatform): Promise<number> {
+  const began = performance.now();
+  await platform.run('runtime', 'test/bench/constant-runtime.ts', 'runtime', ENV);
+  return (performance.now() - began) / 1_000;
+}
+
+/** Sends the backlog and waits until the task has taken the last record. */
+async function queue(platform: BenchPlatform, load: Load, tenant: TenantId): Promise<{ readonly acceptedPerS: number; readonly acceptUs: number }> {
+  const [began, cpu] = [performance.now(), platform.cpu('runtime')];
+  let end = 0;
+  for (let sent = 0; sent < BACKLOG; sent += CHUNK) {
+    const made = await load.make(Array.from({ length: CHUNK }, () => ({ tenant, deadlineMs: 86_400_000 })));
+    for (const { offset } of await load.send(made)) end = Math.max(end, offset + 1);
+  }
+  await withAdmin(platform.client('admin'), (admin) =>
+    waitUntil('the backlog to be accepted', ACCEPTED_WITHIN_MS, async () => {
+      const [of] = await admin.fetchOffsets({ groupId: RUNTIME_GROUP, topics: ['support.requests'] });
+      return Number(of?.partitions.find(({ partition }) => partition === partitionOf(tenant, platform.partitions))?.offset) >= end;
+    }),
+  );
+  const seconds = (performance.now() - began) / 1_000;
+  return { acceptedPerS: BACKLOG / seconds, acceptUs: ((platform.cpu('runtime') - cpu) * 1e6) / BACKLOG };
+}
+
+type Seen = Record<'empty' | 'full' | 'after' | 'before' | 'peak' | 'peakAfter' | 'restart' | 'left' | 'acceptedPerS' | 'acceptUs', number>;
+
+function report(seen: Seen): Report {
+  const ratio = seen.full / seen.empty;
+  return {
+    name: 'backlog',
+    figures: {
+      backlog: BACKLOG,
+      left_at_the_end: seen.left,
+      quiet_p95_ms_empty_queue: seen.empty,
+      quiet_p95_ms_full_queue: seen.full,
+      quiet_p95_ratio: round(ratio),
+      quiet_p95_ms_after_a_kill: seen.after,
+      rss_mib_before: Math.round(seen.before / MIB),
+      peak_rss_mib: Math.round(seen.peak / MIB),
+      peak_rss_mib_after_a_kill: Math.round(seen.peakAfter / MIB),
+      restart_s: round(seen.restart),
+      accepted_per_s: Math.round(seen.acceptedPerS),
+      runtime_cpu_us_per_accepted: Math.round(seen.acceptUs),
+    },
+    ratio: round(ratio),
+    target: `below ${RSS_TARGET_MIB} MiB with ${BACKLOG} queued; another tenant's p95 at most ${RATIO_TARGET} of that with an empty queue`,
+    met: Math.max(seen.peak, seen.peakAfter) < RSS_TARGET_MIB * MIB && ratio <= RATIO_TARGET,
+    not_measured: ['the gateway’s and the auditor’s memory', 'a loss of the local disk', 'a broker on another machine'],
+  };
+}
