@@ -1,5 +1,6 @@
 /** Digests: SHA-256, HMAC under a tenant's secret, and the audit chain. */
 import { createHmac, createSecretKey, hash, hkdfSync, type KeyObject } from 'node:crypto';
+import type { Command } from './commands.ts';
 import type { ConversationId, PersonId, RequestId, TenantId } from './ids.ts';
 
 export function sha256(...parts: readonly Uint8Array[]): Uint8Array {
@@ -40,6 +41,12 @@ export function keyedDigest(secret: KeyObject, ...parts: readonly string[]): str
   let text = '';
   for (const part of parts) text += `${Buffer.byteLength(part)}:${part}`;
   return createHmac('sha256', secret).update(text).digest('base64url').slice(0, 22);
+}
+
+/** What a command says, without its id and its sender: the same whatever the order of its fields. */
+export function commandDigest({ commandId: _id, by: _by, role: _role, ...says }: Command): string {
+  const fields = Object.entries(says).sort(([a], [b]) => (a < b ? -1 : 1));
+  return Buffer.from(sha256(Buffer.from(JSON.stringify(fields)))).toString('base64url').slice(0, 22);
 }
 
 export function personId(secret: KeyObject, person: string): PersonId {

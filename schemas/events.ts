@@ -57,7 +57,8 @@ export const ALERTS = ['budget_soft', 'budget_hard', 'budget_forecast', 'error_r
 export type AlertName = (typeof ALERTS)[number];
 
 const source = oneOf('request_source', ['http', 'kafka']);
-const command = { tenant, command: string, by: string };
+/** `digest`: of what the command says, so that its id cannot stand for two. */
+const command = { tenant, command: string, by: string, digest: withDefault(string, '') };
 const ofRequest = { tenant, request, conversation };
 const windowKeys = { day: string, month: string };
 const degraded = nullable(
@@ -95,6 +96,7 @@ export const EVENTS = {
     reference: withDefault(string, ''),
     incurredAt: nullable(long),
   }),
+  /** Nothing is remembered of it: the same id may try again. */
   command_refused: record('command_refused', { ...command, code: string, field: nullable(string) }),
   request_queued: record('request_queued', {
     ...ofRequest,

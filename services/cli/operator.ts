@@ -52,6 +52,7 @@ const NEXT: Readonly<Record<string, string>> = {
   not_found: 'npm run tenant -- list shows the tenants; npm run tenant -- create <tenant> makes one.',
   tenant_unknown: 'npm run tenant -- list shows the tenants; npm run tenant -- create <tenant> makes one.',
   policy_version_conflict: 'npm run tenant -- show <tenant> tells the version of now: look at what has changed, then set yours again.',
+  conflict: 'npm run replay -- timeline --tenant <tenant> shows what was done under that key.',
   policy_invalid: 'The fields, their bounds and who may set them stand in the README, under "A tenant\'s policy".',
   credential_invalid: 'Take a new token: npm run token -- --role operator, or set EVENKEEL_TOKEN.',
   forbidden: 'This needs an operator: npm run token -- --role operator, or set EVENKEEL_TOKEN.',

@@ -1,11 +1,13 @@
 /** Tenants, policy and money. Each command is answered with what it did and the event's offset. */
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
-import type { CommandType } from '#schemas/commands.ts';
+import type { Command, CommandType } from '#schemas/commands.ts';
+import { commandDigest } from '#schemas/digest.ts';
 import { EvenkeelError } from '#schemas/errors.ts';
 import { COST_KINDS, type CostKind, WINDOWS, type Window } from '#schemas/events.ts';
 import type { Instant, TenantId } from '#schemas/ids.ts';
 import type { ValueOf } from '#schemas/records.ts';
 import type { Topic } from '#schemas/topics.ts';
+import { isRepeat, KEY_OF_ANOTHER } from '#streams/support/decide-command.ts';
 import { commandMark } from '#streams/support/evolve.ts';
 import type { Account } from '#streams/support/state.ts';
 import type { Caller } from './auth.ts';
@@ -163,11 +165,17 @@ async function command<T extends CommandType>(
 ) {
   const commandId = idempotencyKey(request) ?? parts.random();
   const answer = { tenant_id: tenant, command_id: commandId };
-  const decided = () => parts.peek({ tenant, mark: commandMark(commandId) }).mark !== undefined;
+  const role = who.role === 'operator' ? 'operator' : 'tenant_admin';
+  const says = { tenantId: tenant, commandId, by: who.person, role, ...fields } as unknown as ValueOf<T>;
+  const digest = commandDigest({ type, ...says } as unknown as Command);
+  const decided = () => {
+    const { mark } = parts.peek({ tenant, mark: commandMark(commandId) });
+    if (mark && !isRepeat(mark, digest)) throw new EvenkeelError('conflict', KEY_OF_ANOTHER);
+    return mark !== undefined;
+  };
   // What it came to the first time was told then; the tenant shows what holds now.
   if (decided()) return reply.code(200).send({ ...answer, done: 'decided_before' });
-  const role = who.role === 'operator' ? 'operator' : 'tenant_admin';
-  const value = parts.codec.encode(type, { tenantId: tenant, commandId, by: who.person, role, ...fields } as unknown as ValueOf<T>);
+  const value = parts.codec.encode(type, says);
   const record = { topic: COMMANDS, partition: partition(parts, tenant), key: tenant, value };
   const happened = await parts.lifecycle.first(
     tenant,

@@ -1,17 +1,18 @@
 /** What follows from a tenant command. A repeat of a command id changes nothing; a refusal is an event that names the field. */
 import type { Command } from '#schemas/commands.ts';
+import { commandDigest } from '#schemas/digest.ts';
 import { type ErrorCode, EvenkeelError } from '#schemas/errors.ts';
-import type { Event } from '#schemas/events.ts';
+import type { Event, EventOf } from '#schemas/events.ts';
 import type { Instant, MicroUsd } from '#schemas/ids.ts';
 import { applyPolicy, DEFAULT_POLICY, type Policy } from '#schemas/policy.ts';
 import type { Rows } from './evolve.ts';
 import { balance, keyOf, windowKeys } from './ledger.ts';
-import type { Account } from './state.ts';
+import type { Account, Mark } from './state.ts';
 
 export function decideCommand({ account, mark }: Rows, command: Command, now: Instant): readonly Event[] {
-  if (mark) return [];
-  const head = { tenant: command.tenantId, command: command.commandId, by: command.by };
+  const head = { tenant: command.tenantId, command: command.commandId, by: command.by, digest: commandDigest(command) };
   const refuse: Refuse = (code, field = null) => [{ type: 'command_refused', ...head, code, field }];
+  if (mark) return isRepeat(mark, head.digest) ? [] : refuse('conflict', KEY_OF_ANOTHER);
   if (command.role !== 'operator' && command.type !== 'set_policy') return refuse('forbidden');
   if (command.type === 'create_tenant') {
     if (account.created) return refuse('tenant_exists');
@@ -36,13 +37,17 @@ export function decideCommand({ account, mark }: Rows, command: Command, now: In
       return [{ type: 'budget_granted', ...head, window, key: keyOf(window, windowKeys(now)), amount: amount as MicroUsd, tokens }];
     }
     case 'record_cost':
-      return recordCost(account, command, now, refuse);
+      return recordCost(account, command, now, head, refuse);
   }
 }
 
+export const KEY_OF_ANOTHER = 'this key was used for another command: send the same again, or take a new key';
+/** Marks of before there were digests know none. */
+export const isRepeat = ({ bodyDigest }: Mark, digest: string): boolean => bodyDigest === '' || bodyDigest === digest;
+
 /** The windows follow from when it was incurred: so facts that come late or out of order come to the same balances. */
-function recordCost(account: Account, command: Extract<Command, { type: 'record_cost' }>, now: Instant, refuse: Refuse): readonly Event[] {
-  const { tenantId: tenant, commandId, by, amount, tokens, kind, reference, incurredAt } = command;
+function recordCost(account: Account, command: Extract<Command, { type: 'record_cost' }>, now: Instant, head: Head, refuse: Refuse): readonly Event[] {
+  const { amount, tokens, kind, reference, incurredAt } = command;
   const wrong = wrongAmount({ amount, tokens });
   if (wrong) return refuse('amount_invalid', wrong);
   if (kind === 'outside' && (amount < 0 || tokens < 0)) return refuse('amount_invalid', 'amount: a cost is not negative; a correction may be');
@@ -55,9 +60,10 @@ function recordCost(account: Account, command: Extract<Command, { type: 'record_
   if (at < now - OLDEST_FACT_MS)
     return refuse('body_invalid', `incurred_at: at most ${OLDEST_FACT_MS / DAY_MS} days ago, for as long as a repeat is known by its key`);
   const fact = { amount: amount as MicroUsd, tokens, kind, reference, incurredAt };
-  return [{ type: 'outside_cost_recorded', tenant, command: commandId, by, ...windowKeys(at), ...fact }];
+  return [{ type: 'outside_cost_recorded', ...head, ...windowKeys(at), ...fact }];
 }
 
+type Head = Pick<EventOf<'tenant_suspended'>, 'tenant' | 'command' | 'by' | 'digest'>;
 type Refuse = (code: ErrorCode, field?: string | null) => readonly Event[];
 
 const DAY_MS = 86_400_000;

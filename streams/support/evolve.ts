@@ -121,9 +121,10 @@ function finished(rows: Rows, event: EventOf<'request_finished'>, at: Instant): 
 }
 
 /** A command id is remembered, so that its repeat changes nothing. */
-function command(rows: Rows, event: Event & { readonly command: string; readonly tenant: TenantId }, at: Instant): Rows {
+function command(rows: Rows, event: Event & { readonly command: string; readonly tenant: TenantId; readonly digest: string }, at: Instant): Rows {
   const mark: Mark = {
     ...newMark('command', event.tenant, commandMark(event.command), at),
+    bodyDigest: event.digest,
     stage: 'finished',
     finishedAt: at,
     forgetAt: at + COMMANDS_REMEMBERED_MS,
@@ -158,7 +159,7 @@ const FOLDS: { readonly [K in Event['type']]: Fold<EventOf<K>> } = {
     const after = command(rows, event, at);
     return { ...after, account: post(after.account, event, { settled: event.amount, settledTokens: event.tokens }) };
   },
-  command_refused: (rows, event, at) => command(rows, event, at),
+  command_refused: (rows) => rows,
   request_queued: queued,
   request_refused: (rows) => account(rows, { refused: rows.account.refused + 1 }),
   request_conflicted: (rows) => rows,

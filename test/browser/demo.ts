@@ -77,7 +77,7 @@ export class Storyteller {
   tell(desk: DemoDesk, now: number): void {
     const tenant = desk.tenant as TenantId;
     const policy = { ...DEFAULT_POLICY, budgetDay: desk.budget * 1e6, maxInFlight: desk.inFlight, requestsPerSecond: 50, burst: 100 };
-    this.event({ type: 'tenant_created', tenant, command: 'c', by: 'op', policy }, now - 4 * HOUR);
+    this.event({ type: 'tenant_created', tenant, command: 'c', by: 'op', digest: '', policy }, now - 4 * HOUR);
     for (let at = 0; at < (desk.refused ?? 0); at++) this.refuse(tenant, now - HOUR * this.#random());
     const times = Array.from({ length: desk.requests }, () => now - 3_000 - HOUR * this.#random() ** 1.15);
     // Traffic comes in waves.
@@ -86,10 +86,10 @@ export class Storyteller {
     const rest = policy.budgetDay - (this.account(tenant).account.balances.find(({ window }) => window === 'day')?.settled ?? 0);
     const fact = { tokens: 0, kind: 'outside', reference: '', incurredAt: null } as const;
     if (desk.spent)
-      this.event({ type: 'outside_cost_recorded', tenant, command: 'o', by: 'op', ...windowKeys(now), ...fact, amount: rest as MicroUsd }, now - 1.6e6);
+      this.event({ type: 'outside_cost_recorded', tenant, command: 'o', by: 'op', digest: '', ...windowKeys(now), ...fact, amount: rest as MicroUsd }, now - 1.6e6);
     for (let left = desk.running; left > 0; left--) this.begin(desk, now - 900 * this.#random(), true);
     for (let left = desk.waiting; left > 0; left--) this.begin(desk, now - 1_500 * this.#random(), false);
-    if (desk.suspended) this.event({ type: 'tenant_suspended', tenant, command: 's', by: 'op' }, now - 60_000);
+    if (desk.suspended) this.event({ type: 'tenant_suspended', tenant, command: 's', by: 'op', digest: '' }, now - 60_000);
   }
 
   /** One request from its beginning to its end. */

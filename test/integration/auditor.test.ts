@@ -65,7 +65,7 @@ test('copies for those whose topic is there while another has none, goes on afte
   const transact = async (...tenants: readonly TenantId[]) => {
     number++;
     const batch = codec.encode('batch', { number, events: tenants.length, inputs: [], time: number, version: 1, partitions: 1 });
-    const events = tenants.map((tenant, at) => codec.encode('tenant_suspended', { tenant, command: `k${number}-${at}`, by: 'test' }));
+    const events = tenants.map((tenant, at) => codec.encode('tenant_suspended', { tenant, command: `k${number}-${at}`, by: 'test', digest: '' }));
     await writer.send([batch, ...events].map((value) => ({ topic: HISTORY, partition: 0, key: 'k', value })));
   };
   const auditor = as('auditor');

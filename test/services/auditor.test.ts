@@ -35,7 +35,7 @@ class World {
     this.number++;
     const time = 1_000 + this.number;
     const batch = { number: this.number, events: of.length, inputs: [], time, version: 1, partitions: 1 };
-    const events = of.map((tenant, at): Event => ({ type: 'tenant_suspended', tenant, command: `k_${this.number}_${at}`, by: 'x' }));
+    const events = of.map((tenant, at): Event => ({ type: 'tenant_suspended', tenant, command: `k_${this.number}_${at}`, by: 'x', digest: '' }));
     const bytes = events.map((event) => codec.encode('tenant_suspended', event as Event & { type: 'tenant_suspended' }));
     const base = this.broker.partition(HISTORY, 0).end;
     for (const [at, tenant] of of.entries()) this.events.push({ tenant, offset: base + 1 + at, time, event: bytes[at] as Uint8Array });

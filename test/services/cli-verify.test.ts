@@ -22,7 +22,7 @@ function history(transactions: number): Rec[] {
   const records: Rec[] = [];
   const append = (value: Uint8Array) => records.push({ offset: records.length, key: tenant, value, timestamp: 0, headers: {} });
   for (let number = 1; number <= transactions; number++) {
-    const head = { tenant, command: `k_${number}`, by: 'test' };
+    const head = { tenant, command: `k_${number}`, by: 'test', digest: '' };
     const event: Event =
       number === 1
         ? { type: 'tenant_created', ...head, policy: DEFAULT_POLICY }

@@ -246,6 +246,10 @@ describe('administration', () => {
     const grant = () => call(operator, 'POST', '/v1/tenants/acme/grants', { window: 'day', amount_micro_usd: 500 }, { 'idempotency-key': 'g1' });
     expect((await grant()).body.done).toBe('budget_granted');
     expect((await grant()).body.done).toBe('decided_before');
+    const other = await call(operator, 'POST', '/v1/tenants/acme/grants', { window: 'day', amount_micro_usd: 501 }, { 'idempotency-key': 'g1' });
+    expect(other).toMatchObject({ status: 409, body: { code: 'conflict' } });
+    const bad = { amount_micro_usd: 5, incurred_at: 'yesterday' };
+    expect(await call(operator, 'POST', '/v1/tenants/acme/costs', bad)).toMatchObject({ status: 400, body: { code: 'body_invalid' } });
     const { body } = await call(operator, 'GET', '/v1/tenants/acme');
     expect(body.budgets[0]).toMatchObject({ window: 'day', granted_micro_usd: 500, limit_micro_usd: 5_000_500 });
   });

@@ -1,0 +1,148 @@
+/**
+ * What the ledger should come to, by the definition alone: a list of facts and a list of holds, summed anew at every question, on the
+ * platform's own calendar. It shares no code with streams/support.
+ */
+export type Amount = { readonly money: number; readonly tokens: number };
+export type Windows = { readonly day: string; readonly month: string };
+export type Policy = {
+  readonly day: Amount;
+  readonly month: Amount;
+  readonly total: Amount;
+  readonly request: Amount;
+  readonly inFlight: number;
+  readonly steps: number;
+  readonly toolCalls: number;
+  readonly fanOut: number;
+};
+type Step = { readonly attempt: number; readonly worst: Amount; readonly tool: boolean; readonly unsafe: boolean; open: boolean };
+type Hold = { readonly windows: Windows; left: Amount; readonly steps: Map<string, Step> };
+type Fact = Amount & { readonly windows: Windows };
+
+const NAMES = ['day', 'month', 'total'] as const;
+const UNITS = ['money', 'tokens'] as const;
+const plus = (a: Amount, b: Amount): Amount => ({ money: a.money + b.money, tokens: a.tokens + b.tokens });
+const minus = (a: Amount, b: Amount): Amount => ({ money: a.money - b.money, tokens: a.tokens - b.tokens });
+const least = (a: Amount, b: Amount): Amount => ({ money: Math.min(a.money, b.money), tokens: Math.min(a.tokens, b.tokens) });
+export const NOTHING: Amount = { money: 0, tokens: 0 };
+
+export const windowsAt = (at: number): Windows => ({ day: new Date(at).toISOString().slice(0, 10), month: new Date(at).toISOString().slice(0, 7) });
+const inWindow = (windows: Windows, name: (typeof NAMES)[number], key: string): boolean => name === 'total' || windows[name] === key;
+
+export class Model {
+  policy: Policy;
+  readonly facts: Fact[] = [];
+  readonly grants: (Amount & { readonly name: (typeof NAMES)[number]; readonly key: string })[] = [];
+  readonly holds = new Map<string, Hold>();
+  readonly keys = new Set<string>();
+  /** Conversation to its requests, the first of which may run. */
+  readonly waiting = new Map<string, string[]>();
+  readonly running = new Map<string, string>();
+  readonly known = new Set<string>();
+
+  constructor(policy: Policy) {
+    this.policy = policy;
+  }
+
+  clone(): Model {
+    const copy = new Model(this.policy);
+    copy.facts.push(...this.facts);
+    copy.grants.push(...this.grants);
+    for (const key of this.keys) copy.keys.add(key);
+    for (const id of this.known) copy.known.add(id);
+    for (const [conversation, ids] of this.waiting) copy.waiting.set(conversation, [...ids]);
+    for (const [conversation, id] of this.running) copy.running.set(conversation, id);
+    for (const [id, hold] of this.holds) copy.holds.set(id, { ...hold, steps: new Map([...hold.steps].map(([name, step]) => [name, { ...step }])) });
+    return copy;
+  }
+
+  settled(name: (typeof NAMES)[number], key: string): Amount {
+    return this.facts.filter(({ windows }) => inWindow(windows, name, key)).reduce<Amount>(plus, NOTHING);
+  }
+  held(name: (typeof NAMES)[number], key: string): Amount {
+    return [...this.holds.values()].filter(({ windows }) => inWindow(windows, name, key)).reduce<Amount>((sum, { left }) => plus(sum, left), NOTHING);
+  }
+  granted(name: (typeof NAMES)[number], key: string): Amount {
+    return this.grants.filter((each) => each.name === name && each.key === key).reduce<Amount>(plus, NOTHING);
+  }
+
+  fact(key: string, amount: Amount, at: number): void {
+    if (this.keys.has(key)) return;
+    this.keys.add(key);
+    this.facts.push({ ...amount, windows: windowsAt(at) });
+  }
+  grant(key: string, amount: Amount, name: (typeof NAMES)[number], now: number): void {
+    if (this.keys.has(key)) return;
+    this.keys.add(key);
+    this.grants.push({ ...amount, name, key: name === 'total' ? 'total' : windowsAt(now)[name] });
+  }
+
+  /** full: its hold fits everywhere. free: something is spent, so it runs on what costs nothing. undefined: it waits. */
+  dispatch(now: number): 'full' | 'free' | undefined {
+    if (this.running.size >= this.policy.inFlight) return undefined;
+    const windows = windowsAt(now);
+    let fits = true;
+    for (const name of NAMES) {
+      const key = name === 'total' ? 'total' : windows[name];
+      const limit = plus(this.policy[name], this.granted(name, key));
+      for (const unit of UNITS) {
+        const [settled, held, ask] = [this.settled(name, key)[unit], this.held(name, key)[unit], this.policy.request[unit]];
+        if (settled + ask > limit[unit]) return 'free';
+        if (settled + held + ask > limit[unit]) fits = false;
+      }
+    }
+    return fits ? 'full' : undefined;
+  }
+  hold(conversation: string, id: string, amount: Amount, now: number): void {
+    this.waiting.set(conversation, (this.waiting.get(conversation) ?? []).slice(1));
+    this.running.set(conversation, id);
+    this.holds.set(id, { windows: windowsAt(now), left: amount, steps: new Map() });
+  }
+
+  /** started, refused, or nothing: it is known already. `lost`: the attempt before it counts as spent at its worst. */
+  step(id: string, name: string, ask: Omit<Step, 'open'>): { readonly lost: boolean; readonly verdict: 'started' | 'refused' } | undefined {
+    const hold = this.holds.get(id);
+    const known = hold?.steps.get(name);
+    if (!hold || (known && (!known.open || known.attempt >= ask.attempt))) return undefined;
+    const lost = known !== undefined;
+    if (known) {
+      this.#spend(hold, known.worst);
+      known.open = false;
+    }
+    const open = [...hold.steps.values()].filter((each) => each.open);
+    const promised = open.reduce<Amount>((sum, { worst }) => plus(sum, worst), NOTHING);
+    // Of the lost attempt the hold may have had less than its worst case left: what is over is a fact all the same.
+    const left = minus(hold.left, promised);
+    const tools = open.filter(({ tool }) => tool).length;
+    const allTools = [...this.holds.values()].flatMap(({ steps }) => [...steps.values()]).filter((each) => each.open && each.tool).length;
+    const no =
+      known?.unsafe ||
+      (!known && hold.steps.size >= this.policy.steps) ||
+      ask.worst.money > left.money ||
+      ask.worst.tokens > left.tokens ||
+      (ask.tool && (tools >= this.policy.fanOut || allTools >= this.policy.toolCalls));
+    if (no) return { lost, verdict: 'refused' };
+    hold.steps.set(name, { ...ask, open: true });
+    return { lost, verdict: 'started' };
+  }
+  result(id: string, name: string, attempt: number, spent: Amount): boolean {
+    const hold = this.holds.get(id);
+    const step = hold?.steps.get(name);
+    if (!hold || !step?.open || step.attempt !== attempt) return false;
+    step.open = false;
+    this.#spend(hold, spent);
+    return true;
+  }
+  finish(conversation: string, id: string): boolean {
+    const hold = this.holds.get(id);
+    if (!hold) return false;
+    for (const step of hold.steps.values()) if (step.open) this.#spend(hold, step.worst);
+    this.holds.delete(id);
+    this.running.delete(conversation);
+    return true;
+  }
+
+  #spend(hold: Hold, spent: Amount): void {
+    this.facts.push({ ...spent, windows: hold.windows });
+    hold.left = minus(hold.left, least(hold.left, spent));
+  }
+}
