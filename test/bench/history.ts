@@ -37,7 +37,8 @@ export function tenantsByPartition(tenants: number): readonly (readonly { readon
   return found;
 }
 
-export const created = (tenant: TenantId): Written => event({ type: 'tenant_created', tenant, command: 'bench', by: 'operator', policy: DEFAULT_POLICY });
+export const created = (tenant: TenantId): Written =>
+  event({ type: 'tenant_created', tenant, command: 'bench', by: 'operator', digest: '', policy: DEFAULT_POLICY });
 
 export async function provisionTopics(kafka: TestKafka): Promise<void> {
   const settings = { brokers: kafka.brokers, ...kafka.admin, clientId: 'bench-provision' };

@@ -40,7 +40,16 @@ const result = (n: number, name: string, amount: number, tokens: number): Input 
   const spent = { cost: amount as MicroUsd, inputTokens: tokens, outputTokens: 0, model: 'm', digest: '', sealed: new Uint8Array(0) };
   return { kind: 'step_finish', ...of(n), step: name, attempt: 1, ...spent };
 };
-const finish = (n: number): Input => ({ kind: 'finish', ...of(n), outcome: 'answered', reason: 'answered', degraded: null, citations: 0, sealed: null });
+const finish = (n: number): Input => ({
+  kind: 'finish',
+  ...of(n),
+  outcome: 'answered',
+  reason: 'answered',
+  degraded: null,
+  retryAfterMs: null,
+  citations: 0,
+  sealed: null,
+});
 
 /** given(…inputs).when(input, at) is what follows. */
 function given(...inputs: readonly Input[]) {
@@ -68,14 +77,16 @@ describe('budgets: a hold fits into every window, in money and in tokens', () =>
 
   test('given tokens that are settled, the request runs on what costs nothing, at once', () => {
     const { when } = given(create({ budgetTokensDay: 100_000 }), cost('f', 0, { tokens: 50_000 }), request(1));
-    expect(when(dispatch(1))).toMatchObject([{ type: 'hold_placed', amount: 0, tokens: 0, degraded: { mode: 'passages', reason: 'budget' } }]);
+    expect(when(dispatch(1))).toMatchObject([{ type: 'hold_placed', amount: 0, tokens: 0, degraded: { reason: 'budget' } }]);
   });
 
   test('given a budget that is spent, when more is granted, then the next hold is placed; the grant is gone with its window', () => {
-    const { when } = given(create({ budgetDay: 20_000 }), cost('f', 20_000), grant('g', 'day', 20_000), request(1), request(2));
+    const { when } = given(create({ budgetDay: 20_000 }), cost('f', 20_000), grant('g', 'day', 20_000), request(1));
+
     expect(when(dispatch(1))[0]).toMatchObject({ amount: 20_000 });
+    when(request(2, NOON + DAY), NOON + DAY);
     expect(when(dispatch(2), NOON + DAY)[0]).toMatchObject({ amount: 20_000, day: '2026-11-25' });
-    when(request(3, NOON + DAY));
+    when(request(3, NOON + DAY), NOON + DAY);
     expect(when(dispatch(3), NOON + DAY)).toEqual([]);
   });
 

@@ -9,12 +9,13 @@ export type Policy = {
   readonly month: Amount;
   readonly total: Amount;
   readonly request: Amount;
+  readonly cheaper: Amount;
   readonly inFlight: number;
   readonly steps: number;
   readonly toolCalls: number;
   readonly fanOut: number;
 };
-type Step = { readonly attempt: number; readonly worst: Amount; readonly tool: boolean; readonly unsafe: boolean; open: boolean };
+type Step = { readonly attempt: number; readonly worst: Amount; readonly tool: boolean; readonly unsafe: boolean; state: 'open' | 'lost' | 'done' };
 type Hold = { readonly windows: Windows; left: Amount; readonly steps: Map<string, Step> };
 type Fact = Amount & { readonly windows: Windows };
 
@@ -38,6 +39,7 @@ export class Model {
   readonly waiting = new Map<string, string[]>();
   readonly running = new Map<string, string>();
   readonly known = new Set<string>();
+  readonly deadlines = new Map<string, number>();
 
   constructor(policy: Policy) {
     this.policy = policy;
@@ -49,6 +51,7 @@ export class Model {
     copy.grants.push(...this.grants);
     for (const key of this.keys) copy.keys.add(key);
     for (const id of this.known) copy.known.add(id);
+    for (const [id, at] of this.deadlines) copy.deadlines.set(id, at);
     for (const [conversation, ids] of this.waiting) copy.waiting.set(conversation, [...ids]);
     for (const [conversation, id] of this.running) copy.running.set(conversation, id);
     for (const [id, hold] of this.holds) copy.holds.set(id, { ...hold, steps: new Map([...hold.steps].map(([name, step]) => [name, { ...step }])) });
@@ -76,21 +79,23 @@ export class Model {
     this.grants.push({ ...amount, name, key: name === 'total' ? 'total' : windowsAt(now)[name] });
   }
 
-  /** full: its hold fits everywhere. free: something is spent, so it runs on what costs nothing. undefined: it waits. */
-  dispatch(now: number): 'full' | 'free' | undefined {
+  /** What is held for a request that starts now: nothing where only what costs nothing can answer. undefined: it waits for others' holds. */
+  dispatch(id: string, now: number): Amount | undefined {
     if (this.running.size >= this.policy.inFlight) return undefined;
+    if ((this.deadlines.get(id) ?? 0) < now) return NOTHING;
+    const { request, cheaper } = this.policy;
+    const ask = [request, cheaper].find((each) => this.#fits(each, now, false));
+    if (!ask) return NOTHING;
+    return this.#fits(ask, now, true) ? ask : undefined;
+  }
+  #fits(ask: Amount, now: number, withHolds: boolean): boolean {
     const windows = windowsAt(now);
-    let fits = true;
-    for (const name of NAMES) {
+    return NAMES.every((name) => {
       const key = name === 'total' ? 'total' : windows[name];
+      const taken = withHolds ? plus(this.settled(name, key), this.held(name, key)) : this.settled(name, key);
       const limit = plus(this.policy[name], this.granted(name, key));
-      for (const unit of UNITS) {
-        const [settled, held, ask] = [this.settled(name, key)[unit], this.held(name, key)[unit], this.policy.request[unit]];
-        if (settled + ask > limit[unit]) return 'free';
-        if (settled + held + ask > limit[unit]) fits = false;
-      }
-    }
-    return fits ? 'full' : undefined;
+      return UNITS.every((unit) => taken[unit] + ask[unit] <= limit[unit]);
+    });
   }
   hold(conversation: string, id: string, amount: Amount, now: number): void {
     this.waiting.set(conversation, (this.waiting.get(conversation) ?? []).slice(1));
@@ -99,21 +104,21 @@ export class Model {
   }
 
   /** started, refused, or nothing: it is known already. `lost`: the attempt before it counts as spent at its worst. */
-  step(id: string, name: string, ask: Omit<Step, 'open'>): { readonly lost: boolean; readonly verdict: 'started' | 'refused' } | undefined {
+  step(id: string, name: string, ask: Omit<Step, 'state'>): { readonly lost: boolean; readonly verdict: 'started' | 'refused' } | undefined {
     const hold = this.holds.get(id);
     const known = hold?.steps.get(name);
-    if (!hold || (known && (!known.open || known.attempt >= ask.attempt))) return undefined;
-    const lost = known !== undefined;
-    if (known) {
+    if (!hold || (known && (known.state === 'done' || known.attempt >= ask.attempt))) return undefined;
+    const lost = known?.state === 'open';
+    if (known && lost) {
       this.#spend(hold, known.worst);
-      known.open = false;
+      known.state = 'lost';
     }
-    const open = [...hold.steps.values()].filter((each) => each.open);
+    const open = [...hold.steps.values()].filter((each) => each.state === 'open');
     const promised = open.reduce<Amount>((sum, { worst }) => plus(sum, worst), NOTHING);
     // Of the lost attempt the hold may have had less than its worst case left: what is over is a fact all the same.
     const left = minus(hold.left, promised);
     const tools = open.filter(({ tool }) => tool).length;
-    const allTools = [...this.holds.values()].flatMap(({ steps }) => [...steps.values()]).filter((each) => each.open && each.tool).length;
+    const allTools = [...this.holds.values()].flatMap(({ steps }) => [...steps.values()]).filter((each) => each.state === 'open' && each.tool).length;
     const no =
       known?.unsafe ||
       (!known && hold.steps.size >= this.policy.steps) ||
@@ -121,21 +126,21 @@ export class Model {
       ask.worst.tokens > left.tokens ||
       (ask.tool && (tools >= this.policy.fanOut || allTools >= this.policy.toolCalls));
     if (no) return { lost, verdict: 'refused' };
-    hold.steps.set(name, { ...ask, open: true });
+    hold.steps.set(name, { ...ask, state: 'open' });
     return { lost, verdict: 'started' };
   }
   result(id: string, name: string, attempt: number, spent: Amount): boolean {
     const hold = this.holds.get(id);
     const step = hold?.steps.get(name);
-    if (!hold || !step?.open || step.attempt !== attempt) return false;
-    step.open = false;
+    if (!hold || step?.state !== 'open' || step.attempt !== attempt) return false;
+    step.state = 'done';
     this.#spend(hold, spent);
     return true;
   }
   finish(conversation: string, id: string): boolean {
     const hold = this.holds.get(id);
     if (!hold) return false;
-    for (const step of hold.steps.values()) if (step.open) this.#spend(hold, step.worst);
+    for (const step of hold.steps.values()) if (step.state === 'open') this.#spend(hold, step.worst);
     this.holds.delete(id);
     this.running.delete(conversation);
     return true;
