@@ -46,7 +46,9 @@ export function keyedDigest(secret: KeyObject, ...parts: readonly string[]): str
 /** What a command says, without its id and its sender: the same whatever the order of its fields. */
 export function commandDigest({ commandId: _id, by: _by, role: _role, ...says }: Command): string {
   const fields = Object.entries(says).sort(([a], [b]) => (a < b ? -1 : 1));
-  return Buffer.from(sha256(Buffer.from(JSON.stringify(fields)))).toString('base64url').slice(0, 22);
+  return Buffer.from(sha256(Buffer.from(JSON.stringify(fields))))
+    .toString('base64url')
+    .slice(0, 22);
 }
 
 export function personId(secret: KeyObject, person: string): PersonId {

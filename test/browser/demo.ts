@@ -86,7 +86,10 @@ export class Storyteller {
     const rest = policy.budgetDay - (this.account(tenant).account.balances.find(({ window }) => window === 'day')?.settled ?? 0);
     const fact = { tokens: 0, kind: 'outside', reference: '', incurredAt: null } as const;
     if (desk.spent)
-      this.event({ type: 'outside_cost_recorded', tenant, command: 'o', by: 'op', digest: '', ...windowKeys(now), ...fact, amount: rest as MicroUsd }, now - 1.6e6);
+      this.event(
+        { type: 'outside_cost_recorded', tenant, command: 'o', by: 'op', digest: '', ...windowKeys(now), ...fact, amount: rest as MicroUsd },
+        now - 1.6e6,
+      );
     for (let left = desk.running; left > 0; left--) this.begin(desk, now - 900 * this.#random(), true);
     for (let left = desk.waiting; left > 0; left--) this.begin(desk, now - 1_500 * this.#random(), false);
     if (desk.suspended) this.event({ type: 'tenant_suspended', tenant, command: 's', by: 'op', digest: '' }, now - 60_000);
