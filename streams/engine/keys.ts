@@ -10,7 +10,9 @@ const hex = (value: number): string => value.toString(16).padStart(14, '0');
 
 export const itemKey = (tenant: TenantId, item: ItemId): string => `${tenant}/${item}`;
 export const markKey = (tenant: TenantId, mark: MarkId): string => `${tenant}/${mark}`;
-export const wordsKey = (tenant: TenantId, mark: MarkId, step: string): string => `${tenant}/${mark}/${step}`;
+/** How an item names words that it wants. */
+export const wordsName = (mark: MarkId, step: string): string => `${mark}/${step}`;
+export const wordsKey = (tenant: TenantId, mark: MarkId, step: string): string => `${tenant}/${wordsName(mark, step)}`;
 /** Past every key that begins with `prefix/`: `0` is the byte after `/`. */
 export const rangeEnd = (prefix: string): string => `${prefix}0`;
 

@@ -17,8 +17,11 @@ export type Blocked = { readonly limit: string; readonly until: Instant | undefi
 export type Charge = { readonly held: number; readonly spent: number };
 export const isBlocked = (head: Ready | Blocked): head is Blocked => 'limit' in head;
 
-/** queue: order of arrival, only while ready to run the next turn; due: when to wake; words: marks whose words are still wanted. */
-export type Keys = { readonly queue?: number | undefined; readonly due?: Instant | undefined; readonly words?: readonly MarkId[] | undefined };
+/**
+ * queue: order of arrival, only while ready to run the next turn; due: when to wake; words: `mark/step` of each record of words that is
+ * still wanted.
+ */
+export type Keys = { readonly queue?: number | undefined; readonly due?: Instant | undefined; readonly words?: readonly string[] | undefined };
 /** What should be running now; known by its key after a re-open. `cost`: what its dispatch was charged as held. */
 export type Work = { readonly key: string; readonly cost: MicroUsd };
 

@@ -4,8 +4,8 @@
  * Invariant 3: what `writes` returns is, with the position, one batch of the store.
  */
 import type { Instant, TenantId } from '#schemas/ids.ts';
-import { dueKey, itemKey, markKey, queueItem, queueKey, rangeEnd, wordsKey } from './keys.ts';
-import type { ItemId, Keys, Machine, MarkId, Output, Row, RowCodec, State, Work } from './machine.ts';
+import { dueKey, itemKey, queueItem, queueKey, wordsKey, wordsName } from './keys.ts';
+import type { ItemId, Keys, Machine, Output, Row, RowCodec, State, Work } from './machine.ts';
 import type { Table, View, Write } from './ports.ts';
 import { RowCache } from './row-cache.ts';
 import { TenantQueues } from './tenant-queues.ts';
@@ -48,6 +48,13 @@ export class Overlay<A, R, K, I extends Row, E, X extends Work> {
       item: item === undefined ? undefined : (read('item', item) as R | undefined),
       mark: mark === undefined ? undefined : (read('mark', mark) as K | undefined),
     };
+  }
+
+  /** Reads the rows that inputs name in one go. */
+  prefetch(rows: readonly Row[]): void {
+    this.#readMany('account', new Set(rows.map(({ tenant }): string => tenant)));
+    this.#readMany('item', new Set(rows.flatMap(({ tenant, item }) => (item === undefined ? [] : [itemKey(tenant, item)]))));
+    this.#readMany('mark', new Set(rows.flatMap(({ tenant, mark }) => (mark === undefined ? [] : [itemKey(tenant, mark)]))));
   }
 
   /** Evolves the rows that the event names, and returns them. */
@@ -130,6 +137,14 @@ export class Overlay<A, R, K, I extends Row, E, X extends Work> {
     return value;
   }
 
+  #readMany(table: RowTable, keys: ReadonlySet<string>): void {
+    const cache = this.#cache[table];
+    const unknown = [...keys].filter((key) => cache.get(key) === undefined);
+    if (unknown.length === 0) return;
+    for (const [at, bytes] of this.#view.getMany(table, unknown).entries())
+      cache.set(unknown[at] as string, bytes === undefined ? undefined : this.#machine.rows[table].decode(bytes));
+  }
+
   #set(table: RowTable, tenant: TenantId, id: string, after: unknown): void {
     const key = rowKey(table, tenant, id);
     const cells = this.#cells[table];
@@ -195,19 +210,14 @@ export class Overlay<A, R, K, I extends Row, E, X extends Work> {
     const due = (at: number) => dueKey(at, 'i', key);
     writeIndex(writes, 'due', indexKey(was.due, due), indexKey(is.due, due));
     writeIndex(writes, 'running', this.#running(before) ? key : undefined, this.#running(after) ? key : undefined);
-    for (const mark of was.words ?? []) if (!is.words?.includes(mark)) this.#dropWords(writes, cell.tenant, mark);
-  }
-
-  #dropWords(writes: Write[], tenant: TenantId, mark: MarkId): void {
-    const prefix = markKey(tenant, mark);
-    for (const [key] of this.#view.scan('words', `${prefix}/`, 1_000, rangeEnd(prefix))) writes.push({ table: 'words', key, value: undefined });
+    for (const name of was.words ?? []) if (!is.words?.includes(name)) writes.push({ table: 'words', key: itemKey(cell.tenant, name), value: undefined });
   }
 
   /** Words whose request ended within the same transaction are not kept. */
   #writeWords(writes: Write[]): void {
     for (const words of this.#words) {
       const item = this.#read('item', words.tenant, words.item) as R | undefined;
-      if (this.#itemKeys(item).words?.includes(words.mark))
+      if (this.#itemKeys(item).words?.includes(wordsName(words.mark, words.step)))
         writes.push({ table: 'words', key: wordsKey(words.tenant, words.mark, words.step), value: words.bytes });
     }
   }

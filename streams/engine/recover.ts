@@ -5,7 +5,7 @@
 import { EvenkeelError } from '#schemas/errors.ts';
 import { Folder } from './fold.ts';
 import { HistoryReader } from './history.ts';
-import { itemKey, wordsKey } from './keys.ts';
+import { itemKey, wordsKey, wordsName } from './keys.ts';
 import type { Machine, Row, Work } from './machine.ts';
 import type { Meta, PartitionLog, Store, Stores, Write } from './ports.ts';
 
@@ -91,7 +91,7 @@ async function readWords<A, R, K, I extends Row, E, X extends Work>(
       if (record.value === null) continue;
       const words = machine.wordsOf(record.value);
       const row = store.get('item', itemKey(words.tenant, words.item));
-      const wanted = row && machine.itemKeys(machine.rows.item.decode(row)).words?.includes(words.mark);
+      const wanted = row && machine.itemKeys(machine.rows.item.decode(row)).words?.includes(wordsName(words.mark, words.step));
       if (wanted) writes.push({ table: 'words', key: wordsKey(words.tenant, words.mark, words.step), value: record.value });
     }
     const current = store.meta ?? meta;

@@ -4,12 +4,12 @@
  */
 import { EvenkeelError } from '#schemas/errors.ts';
 import type { Instant, TenantId } from '#schemas/ids.ts';
+import type { DueIndex } from './due-index.ts';
 import type { FairQueue } from './fair-queue.ts';
 import type { Entry } from './inbox.ts';
-import { dueLimit, dueRow, dueTime } from './keys.ts';
+import { dueRow, dueTime } from './keys.ts';
 import type { Charge, Machine, Output, Row, State, Work } from './machine.ts';
 import type { Overlay } from './overlay.ts';
-import type { View } from './ports.ts';
 
 /** Wakes, and dispatches that did not start anything, in one transaction. */
 const MOST_WAKES = 256;
@@ -17,7 +17,7 @@ const MOST_WAKES = 256;
 export type RoundParts<A, R, K, I extends Row, E, X extends Work> = {
   readonly machine: Machine<A, R, K, I, E, X>;
   readonly overlay: Overlay<A, R, K, I, E, X>;
-  readonly view: View;
+  readonly due: DueIndex;
   readonly fair: FairQueue;
   readonly now: Instant;
   readonly historyTopic: string;
@@ -62,10 +62,10 @@ export class Round<A, R, K, I extends Row, E, X extends Work> {
 
   /** @throws EvenkeelError `wedged` when a wake changes nothing: it would come again for ever */
   wake(): void {
-    const { view, machine, overlay, now } = this.#parts;
-    const due = view.scan('due', '', MOST_WAKES, dueLimit(now));
+    const { due: index, machine, overlay, now } = this.#parts;
+    const due = index.until(now, MOST_WAKES);
     this.more ||= due.length === MOST_WAKES;
-    for (const [key] of due) {
+    for (const key of due) {
       const row = dueRow(key);
       const { item, mark } = overlay.state(row);
       const still = row.item === undefined ? mark && machine.markKeys(mark).due : item && machine.itemKeys(item).due;

@@ -7,10 +7,11 @@ import { EvenkeelError } from '#schemas/errors.ts';
 import type { Batch } from '#schemas/events.ts';
 import type { Instant, Offset, TenantId } from '#schemas/ids.ts';
 import { BrokerTime } from './broker-time.ts';
+import { DueIndex } from './due-index.ts';
 import type { FairQueue } from './fair-queue.ts';
 import { emptyMeta } from './fold.ts';
 import { type Consumed, type Entry, Inbox } from './inbox.ts';
-import { dueTime, rangeEnd, wordsKey } from './keys.ts';
+import { rangeEnd, wordsKey } from './keys.ts';
 import type { Blocked, Output, Row, State, Work } from './machine.ts';
 import { Overlay } from './overlay.ts';
 import type { Clock, Effects, Log, Meta, Offsets, PartitionLog, Store } from './ports.ts';
@@ -84,6 +85,7 @@ class PartitionTask<A, R, K, I extends Row, E, X extends Work> implements Task<A
   #log!: PartitionLog;
   #store: Store | undefined;
   #overlay!: Overlay<A, R, K, I, E, X>;
+  #due!: DueIndex;
   #fair!: FairQueue;
   #meta: Meta;
   #runningCount = 0;
@@ -215,7 +217,7 @@ class PartitionTask<A, R, K, I extends Row, E, X extends Work> implements Task<A
     const round = new Round({
       machine,
       overlay: this.#overlay,
-      view: this.store,
+      due: this.#due,
       fair: this.#fair,
       now,
       historyTopic: topics.history,
@@ -223,6 +225,7 @@ class PartitionTask<A, R, K, I extends Row, E, X extends Work> implements Task<A
       maxOutputBytes: maxOutputBytes ?? MAX_OUTPUT_BYTES,
       deadLetter: (input, error, entry) => deadLetter(input, error, entry.consumed),
     });
+    this.#overlay.prefetch(entries.flatMap(({ input }) => input ?? []));
     for (const entry of entries) round.take(entry);
     round.wake();
     round.dispatch(this.#runningCount, cap);
@@ -246,7 +249,9 @@ class PartitionTask<A, R, K, I extends Row, E, X extends Work> implements Task<A
       time: now,
       inputs: { ...this.#meta.inputs, ...round.inputs },
     };
-    this.store.write(this.#overlay.writes(), this.#meta);
+    const writes = this.#overlay.writes();
+    this.store.write(writes, this.#meta);
+    this.#due.committed(writes);
     this.#time.observe(committed.time);
     this.#options.report.committed({ events: round.events.length, ms: this.#options.clock.monotonic() - started, batch: batch.number });
   }
@@ -311,10 +316,12 @@ class PartitionTask<A, R, K, I extends Row, E, X extends Work> implements Task<A
     const kept = this.#store;
     this.#store = undefined;
     this.#store = await recover(this.#recovery, this.#log, kept);
+    // Before anything is awaited: whoever peeks now must not see rows of before the recovery.
+    this.#overlay = new Overlay(machine, this.#store);
+    this.#due = new DueIndex(this.#store);
     this.#meta = this.#store.meta ?? emptyMeta(machine.version, partitions);
     this.#time.observe(this.#meta.time);
     await this.#openingBatch();
-    this.#overlay = new Overlay(machine, this.#store);
     this.#rebuild(this.#store);
   }
 
@@ -349,8 +356,7 @@ class PartitionTask<A, R, K, I extends Row, E, X extends Work> implements Task<A
   #arm(wakeAt: Instant | undefined): void {
     this.#cancelTimer();
     this.#cancelTimer = () => undefined;
-    const first = this.store.scan('due', '', 1)[0];
-    const due = first ? dueTime(first[0]) : undefined;
+    const due = this.#due.next(this.#time.now());
     const at = due === undefined ? wakeAt : Math.min(due, wakeAt ?? due);
     if (at === undefined) return;
     this.#cancelTimer = this.#options.clock.after(Math.max(0, at - this.#time.now()), () => {

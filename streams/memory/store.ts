@@ -104,6 +104,7 @@ function storeOf(disk: Disk, alive: () => boolean): Store {
       return disk.meta;
     },
     get: (table, key) => disk.table(table).get(key),
+    getMany: (table, keys) => keys.map((key) => disk.table(table).get(key)),
     scan: (table, from, limit, to) => disk.table(table).scan(from, limit, to),
     write(batch: readonly Write[], meta: Meta) {
       if (!alive()) throw new Error('this process is dead');

@@ -54,6 +54,10 @@ class RocksStore implements Store {
     return this.#db._getManySync([fullKey(table, key)])[0];
   }
 
+  getMany(table: Table, keys: readonly string[]): readonly (Uint8Array | undefined)[] {
+    return this.#db._getManySync(keys.map((key) => fullKey(table, key)));
+  }
+
   scan(table: Table, from: string, limit: number, to?: string): readonly (readonly [string, Uint8Array])[] {
     // The binding hands out one row where none is asked for.
     if (limit <= 0) return [];

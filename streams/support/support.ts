@@ -4,11 +4,12 @@ import { EvenkeelError } from '#schemas/errors.ts';
 import type { Batch, Event } from '#schemas/events.ts';
 import { EVENTS } from '#schemas/events.ts';
 import type { ConversationId, MicroUsd, RequestId, TenantId } from '#schemas/ids.ts';
+import { wordsName } from '#streams/engine/keys.ts';
 import type { Charge, Keys, Machine, RowCodec, Work } from '#streams/engine/machine.ts';
 import { decide, ready } from './decide.ts';
 import { evolve, rowOf } from './evolve.ts';
 import type { Dispatch, Input, Wake } from './input.ts';
-import { outputs } from './outputs.ts';
+import { MESSAGE_STEP, outputs } from './outputs.ts';
 import { type Account, type Conversation, type Mark, newAccount, rows, type Turn } from './state.ts';
 
 /** The turn that should run. `key` is its request: a re-opened partition knows its effect by it. */
@@ -54,12 +55,15 @@ export function support(codec: Codec): Support {
   };
 }
 
+/** Words of the steps that have a result. */
+const resultsOf = ({ request, steps }: Turn) => steps.filter((each) => each.state === 'done').map((each) => wordsName(request, each.step));
+
 function itemKeys({ turn, waiting }: Conversation): Keys {
   const turns = turn ? [turn, ...waiting] : waiting;
   return {
     queue: turn ? undefined : waiting[0]?.arrival,
     due: turns.length === 0 ? undefined : Math.min(...turns.map((each) => each.deadline)),
-    words: turns.map((each) => each.request),
+    words: [...turns.map((each) => wordsName(each.request, MESSAGE_STEP)), ...(turn ? resultsOf(turn) : [])],
   };
 }
 

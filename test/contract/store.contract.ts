@@ -37,6 +37,13 @@ export function storeContract(make: () => Stores): void {
       expect(store.meta).toEqual(meta(2));
     });
 
+    test('many are read at once, in the order asked for, absent ones too', () => {
+      store.write([put('mark', 'acme/r_1', 'one'), put('mark', 'acme/r_2', 'two'), put('item', 'acme/r_3', 'another table')], meta(1));
+      const found = store.getMany('mark', ['acme/r_2', 'acme/r_3', 'acme/r_1']).map((bytes) => bytes && Buffer.from(bytes).toString());
+      expect(found).toEqual(['two', undefined, 'one']);
+      expect(store.getMany('mark', [])).toEqual([]);
+    });
+
     test('a scan has byte order, its bounds, its limit, and stays in its table', () => {
       const queue = ['a/2', 'a/1', 'b/1', 'a-b/1', 'a/é', 'a/\u{1f600}', 'a/\uffee'];
       store.write([...queue.map((key) => put('queue', key)), put('running', 'a/1'), put('mark', 'z')], meta(1));

@@ -110,6 +110,7 @@ test('a thousand taken in one transaction are read once', async () => {
   let read = 0;
   const queues = new TenantQueues({
     get: (table, key) => store.get(table, key),
+    getMany: (table, keys) => store.getMany(table, keys),
     scan(table, from, limit, to) {
       const found = store.scan(table, from, limit, to);
       read += found.length;

@@ -1,0 +1,38 @@
+/**
+ * What is due when, in the store, and a lower bound of the first in memory: most transactions come long before anything is due, and a seek
+ * for each would cost more than their decisions. No timer is lost: the bound is never later than the first key.
+ */
+import type { Instant } from '#schemas/ids.ts';
+import { dueLimit, dueTime } from './keys.ts';
+import type { View, Write } from './ports.ts';
+
+export class DueIndex {
+  readonly #view: View;
+  /** No committed key is due earlier. undefined: there is none. */
+  #first: Instant | undefined = 0;
+
+  constructor(view: View) {
+    this.#view = view;
+  }
+
+  /** Keys that are due at `now`, the earliest first, at most `most`. */
+  until(now: Instant, most: number): readonly string[] {
+    if (this.#first === undefined || this.#first > now) return [];
+    return this.#view.scan('due', '', most, dueLimit(now)).map(([key]) => key);
+  }
+
+  /** What a transaction wrote. */
+  committed(writes: readonly Write[]): void {
+    for (const { table, key, value } of writes)
+      if (table === 'due' && value !== undefined) this.#first = Math.min(this.#first ?? Number.POSITIVE_INFINITY, dueTime(key));
+  }
+
+  /** When to look next. A bound that has passed is looked up anew. */
+  next(now: Instant): Instant | undefined {
+    if (this.#first !== undefined && this.#first <= now) {
+      const [first] = this.#view.scan('due', '', 1);
+      this.#first = first && dueTime(first[0]);
+    }
+    return this.#first;
+  }
+}

@@ -1,0 +1,67 @@
+/** Nothing that is due is missed, and nothing is read from the store before something can be due. */
+import { expect, test } from 'vitest';
+import { DueIndex } from '#streams/engine/due-index.ts';
+import { dueKey } from '#streams/engine/keys.ts';
+import { memoryStores } from '#streams/memory/store.ts';
+
+const META = { positions: { history: 0, words: 0 }, batch: 0, time: 0, inputs: {}, version: 1, partitions: 1 };
+const at = (time: number) => dueKey(time, 'i', `acme/c_${time}`);
+
+async function indexOf(...times: readonly number[]) {
+  const store = await memoryStores().open(0);
+  let scans = 0;
+  const scan: typeof store.scan = (...args) => {
+    scans++;
+    return store.scan(...args);
+  };
+  const counted = { ...store, scan };
+  const index = new DueIndex(counted);
+  const write = (wanted: readonly number[], gone: readonly number[] = []) => {
+    const writes = [
+      ...wanted.map((time) => ({ table: 'due' as const, key: at(time), value: new Uint8Array(0) })),
+      ...gone.map((time) => ({ table: 'due' as const, key: at(time), value: undefined })),
+    ];
+    store.write(writes, META);
+    index.committed(writes);
+  };
+  store.write(
+    times.map((time) => ({ table: 'due' as const, key: at(time), value: new Uint8Array(0) })),
+    META,
+  );
+  return { index, write, scans: () => scans };
+}
+
+test('what was stored before it was made is found', async () => {
+  const { index } = await indexOf(50, 70);
+  expect(index.until(60, 10)).toEqual([at(50)]);
+  expect(index.next(40)).toBe(50);
+});
+
+test('an earlier one that comes later is found, and one that has gone is not waited for again', async () => {
+  const { index, write } = await indexOf(50);
+  expect(index.next(10)).toBe(50);
+  write([20]);
+  expect(index.next(10)).toBe(20);
+  expect(index.until(20, 10)).toEqual([at(20)]);
+  write([], [20]);
+  expect(index.until(30, 10)).toEqual([]);
+  expect(index.next(30)).toBe(50);
+});
+
+test('before anything can be due the store is not asked', async () => {
+  const { index, write, scans } = await indexOf(50);
+  index.next(10);
+  const before = scans();
+  for (let now = 10; now < 50; now++) {
+    expect(index.until(now, 10)).toEqual([]);
+    write([now + 60]);
+    expect(index.next(now)).toBe(50);
+  }
+  expect(scans()).toBe(before);
+});
+
+test('with nothing due, nothing is waited for', async () => {
+  const { index } = await indexOf();
+  expect(index.next(10)).toBeUndefined();
+  expect(index.until(10, 10)).toEqual([]);
+});
