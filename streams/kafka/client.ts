@@ -24,9 +24,26 @@ export interface Cluster {
   refreshMetadata(): Promise<void>;
   findTopicPartitionMetadata(topic: string): readonly { readonly partitionId: number; readonly leader: number }[];
   findLeaderForPartitions(topic: string, partitions: readonly number[]): Readonly<Record<string, readonly number[]>>;
-  findBroker(by: { readonly nodeId: string }): Promise<FetchBroker>;
-  findGroupCoordinator(by: { readonly groupId: string }): Promise<{ leaveGroup(who: { groupId: string; memberId: string }): Promise<unknown> }>;
+  findBroker(by: { readonly nodeId: string }): Promise<FetchBroker & TransactionBroker>;
+  findGroupCoordinator(by: { readonly groupId: string; readonly coordinatorType?: number }): Promise<TransactionBroker>;
 }
+/** A coordinator of groups, or of transactions. */
+export interface TransactionBroker {
+  readonly nodeId: number | string;
+  leaveGroup(who: { groupId: string; memberId: string }): Promise<unknown>;
+  initProducerId(of: { readonly transactionalId: string; readonly transactionTimeout: number }): Promise<Producing>;
+  addPartitionsToTxn(of: InTransaction & { readonly topics: readonly { topic: string; partitions: readonly number[] }[] }): Promise<unknown>;
+  addOffsetsToTxn(of: InTransaction & { readonly groupId: string }): Promise<unknown>;
+  txnOffsetCommit(
+    of: InTransaction & {
+      readonly groupId: string;
+      readonly topics: readonly { topic: string; partitions: readonly { partition: number; offset: string }[] }[];
+    },
+  ): Promise<unknown>;
+  endTxn(of: InTransaction & { readonly transactionResult: boolean }): Promise<unknown>;
+}
+type Producing = { readonly producerId: string; readonly producerEpoch: number };
+type InTransaction = Producing & { readonly transactionalId: string };
 export interface FetchBroker {
   listOffsets(request: {
     readonly isolationLevel: number;

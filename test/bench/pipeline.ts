@@ -52,7 +52,8 @@ export async function pipeline(): Promise<Report> {
 /** As fast as it goes, with a bound on what is `outstanding`. The first fifth warms up. */
 export async function sustained(platform: BenchPlatform, load: Load, asks: readonly Ask[], outstanding: number) {
   const made = await load.make(asks);
-  const before = SERVICES.map((name) => platform.cpu(name));
+  const spent = () => [...SERVICES.map((name) => platform.cpu(name)), platform.kafkaCpu(), process.cpuUsage().user / 1e6];
+  const before = spent();
   const target = load.finished + made.length;
   for (let at = 0; load.finished < target; ) {
     const room = Math.min(outstanding - (load.sent - load.finished), made.length - at);
@@ -63,8 +64,8 @@ export async function sustained(platform: BenchPlatform, load: Load, asks: reado
   const times = load.resultTimes.slice(-made.length).sort((a, b) => a - b);
   const [from, to] = [Math.floor(times.length * 0.2), Math.floor(times.length * 0.98)];
   const rate = ((to - from) * 1_000) / ((times[to] as number) - (times[from] as number));
-  const cpu = SERVICES.map((name, at) => ((platform.cpu(name) - (before[at] as number)) * 1e6) / made.length);
-  return { rate, runtimeUs: cpu[0] as number, auditorUs: cpu[1] as number };
+  const cpu = spent().map((seconds, at) => ((seconds - (before[at] as number)) * 1e6) / made.length);
+  return { rate, cpu: cpu as [number, number, number, number] };
 }
 
 async function paced(platform: BenchPlatform, load: Load, tenants: readonly TenantId[], rate: number) {
@@ -109,8 +110,10 @@ function report(reached: Reached, half: Paced, auditBehind: number, peerRate: nu
       half_rate_per_s: Math.round(half.rate),
       accept_to_result_p50_ms: half.p50,
       accept_to_result_p99_ms: half.p99,
-      runtime_cpu_us_per_request: Math.round(reached.runtimeUs),
-      auditor_cpu_us_per_request: Math.round(reached.auditorUs),
+      runtime_cpu_us_per_request: Math.round(reached.cpu[0]),
+      auditor_cpu_us_per_request: Math.round(reached.cpu[1]),
+      kafka_cpu_us_per_request: Math.round(reached.cpu[2]),
+      load_cpu_us_per_request: Math.round(reached.cpu[3]),
       audit_behind_s: round(auditBehind),
     },
     ratio: round(share),

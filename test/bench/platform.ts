@@ -1,7 +1,7 @@
 /** The parts that a benchmark runs against: a broker, a registry, and services as processes of their own, with what each costs. */
 import { type ChildProcess, spawn } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
-import { closeSync, mkdtempSync, openSync, readFileSync, rmSync } from 'node:fs';
+import { closeSync, mkdtempSync, openSync, readdirSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { answers, freePort, until } from '#infra/local/wait.mjs';
@@ -117,9 +117,11 @@ export class BenchPlatform {
 
   /** Seconds of processor time since its start. */
   cpu(name: string): number {
-    const pid = this.#services.get(name)?.child.pid;
-    const fields = readFileSync(`/proc/${pid}/stat`, 'utf8').split(') ')[1]?.split(' ') ?? [];
-    return (Number(fields[11]) + Number(fields[12])) / TICKS_A_SECOND;
+    return processorTime(this.#services.get(name)?.child.pid);
+  }
+  /** The same of all brokers. */
+  kafkaCpu(): number {
+    return brokerPids(this.kafka.dataDir).reduce((sum, pid) => sum + processorTime(pid), 0);
   }
   /** Resident bytes now. */
   rss(name: string): number {
@@ -153,4 +155,25 @@ export class BenchPlatform {
     await this.kafka.stop();
     rmSync(this.dir, { recursive: true, force: true });
   }
+}
+
+function processorTime(pid: number | undefined): number {
+  const fields = readFileSync(`/proc/${pid}/stat`, 'utf8').split(') ')[1]?.split(' ') ?? [];
+  return (Number(fields[11]) + Number(fields[12])) / TICKS_A_SECOND;
+}
+
+/** Brokers name their folder on the command line. */
+function brokerPids(dataDir: string): readonly number[] {
+  const processes = readdirSync('/proc').filter((name) => /^\d+$/.test(name));
+  const isBroker = (pid: string) => {
+    try {
+      const line = readFileSync(`/proc/${pid}/cmdline`, 'utf8');
+      return line.includes(dataDir) && line.includes('kafka.Kafka');
+    } catch (error) {
+      // It has ended since the listing.
+      if ((error as NodeJS.ErrnoException).code === 'ENOENT' || (error as NodeJS.ErrnoException).code === 'ESRCH') return false;
+      throw error;
+    }
+  };
+  return processes.filter(isBroker).map(Number);
 }

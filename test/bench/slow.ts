@@ -44,10 +44,10 @@ type Once = Awaited<ReturnType<typeof once>>;
 async function once(platform: BenchPlatform, load: Load, tenants: readonly TenantId[], delayMs: number, outstanding: number) {
   const env = { EVENKEEL_IN_FLIGHT_PER_PARTITION: String(IN_FLIGHT), EVENKEEL_MODEL_DELAY_MS: String(delayMs) };
   await platform.run('runtime', 'test/bench/constant-runtime.ts', 'runtime', env);
-  const { rate, runtimeUs } = await sustained(platform, load, zipf(REQUESTS, tenants), outstanding);
+  const { rate, cpu } = await sustained(platform, load, zipf(REQUESTS, tenants), outstanding);
   const peak = platform.peak('runtime');
   await platform.end('runtime');
-  return { rate, runtimeUs, peak };
+  return { rate, cpu, peak };
 }
 
 /** The n-th tenant asks 1/n as often as the first; no tenant comes in a row, and a conversation's turns come in each quarter of the run. */
@@ -99,8 +99,8 @@ function report(fast: Once, slowed: Once, most: number): Report {
       share_of_bound: round(share),
       peak_rss_mib: Math.round(slowed.peak / MIB),
       peak_rss_without_effects_mib: Math.round(fast.peak / MIB),
-      runtime_cpu_us_per_request: Math.round(slowed.runtimeUs),
-      runtime_cpu_us_per_request_without_effects: Math.round(fast.runtimeUs),
+      runtime_cpu_us_per_request: Math.round(slowed.cpu[0]),
+      runtime_cpu_us_per_request_without_effects: Math.round(fast.cpu[0]),
     },
     ratio: round(share),
     target: `${SHARE_TARGET} of the lesser of ${IN_FLIGHT} / ${EFFECT_S} s and the same requests with effects that take no time; below ${RSS_TARGET_MIB} MiB`,

@@ -1,0 +1,230 @@
+/**
+ * Transactions over kafkajs's connections, without its producer. A commit is three round trips, whatever it writes: what it touches is
+ * announced at once, one request a broker carries all partitions beside the input offsets, then the end. kafkajs's producer takes seven and
+ * more, and retries: over several brokers its retries write records twice or lose them (kafkajs PR #1798). Here nothing is retried but the
+ * wait for the last transaction's markers: any other error ends this producer, and the task reads back what the log holds (invariant 10).
+ */
+import { createRequire } from 'node:module';
+import type { Kafka } from 'kafkajs';
+import type { Instant, Offset } from '#schemas/ids.ts';
+import type { Output } from '#streams/engine/machine.ts';
+import type { Offsets } from '#streams/engine/ports.ts';
+import { type Cluster, createCluster, type Protocol, sendTo, type TransactionBroker } from './client.ts';
+import { nextSend } from './messages.ts';
+import { encodeBatch } from './record-batch.ts';
+
+export type TransactionsOptions = {
+  readonly kafka: Kafka;
+  readonly transactionalId: string;
+  /** Whose input offsets ride in the transactions. */
+  readonly group: string;
+  /** The broker aborts what has taken longer. */
+  readonly timeoutMs: number;
+};
+export type Placed = Output & { readonly partition: number };
+/** By `topic/partition`: the offset after the last record written, and the broker's append time. */
+export type Written = ReadonlyMap<string, { readonly next: Offset; readonly time: Instant }>;
+
+type Produced = {
+  readonly topics: readonly {
+    readonly topicName: string;
+    readonly partitions: readonly { readonly partition: number; readonly baseOffset: string; readonly logAppendTime: string }[];
+  }[];
+};
+type Batch = { readonly topic: string; readonly partition: number; readonly records: readonly Output[] };
+
+const PRODUCE = 0;
+const PRODUCE_VERSION = 7;
+const ALL_IN_SYNC = -1;
+const PRODUCE_TIMEOUT_MS = 15_000;
+const TRANSACTION_COORDINATOR = 1;
+/** The last transaction's markers are still being written; a transaction's coordinator is being loaded, or has moved. */
+const CONCURRENT = new Set(['CONCURRENT_TRANSACTIONS']);
+const NOT_YET = new Set([
+  ...CONCURRENT,
+  'COORDINATOR_LOAD_IN_PROGRESS',
+  'NOT_COORDINATOR',
+  'COORDINATOR_NOT_AVAILABLE',
+  'GROUP_LOAD_IN_PROGRESS',
+  'NOT_COORDINATOR_FOR_GROUP',
+  'GROUP_COORDINATOR_NOT_AVAILABLE',
+]);
+const PAUSES_MS = [1, 1, 2, 2, 3, 5, 5, 10, 10, 20];
+const LAST_PAUSE_MS = 50;
+const OPEN_WITHIN_MS = 20_000;
+
+const producedOf = createRequire(import.meta.url)('kafkajs/src/protocol/requests/produce/v7/response') as Protocol<unknown, Produced>['response'];
+
+export class Transactions {
+  readonly #options: TransactionsOptions;
+  readonly #cluster: Cluster;
+  /** Next sequence number by `topic/partition`. */
+  readonly #sequences = new Map<string, number>();
+  /** Brokers by node, and what leads where, as of opening. */
+  #transactionNode = '';
+  #groupNode = '';
+  #producer = { producerId: '', producerEpoch: 0 };
+
+  private constructor(options: TransactionsOptions) {
+    this.#options = options;
+    this.#cluster = createCluster(options.kafka);
+  }
+
+  /** Fences whoever wrote under this transactional id before: nothing of it enters the log afterwards (invariant 6). */
+  static async open(options: TransactionsOptions): Promise<Transactions> {
+    const transactions = new Transactions(options);
+    try {
+      await transactions.#open();
+      return transactions;
+    } catch (error) {
+      await transactions.close();
+      throw error;
+    }
+  }
+
+  async #open(): Promise<void> {
+    const { transactionalId, group, timeoutMs } = this.#options;
+    await this.#cluster.connect();
+    await patiently(NOT_YET, OPEN_WITHIN_MS, async () => {
+      const coordinator = await this.#cluster.findGroupCoordinator({ groupId: transactionalId, coordinatorType: TRANSACTION_COORDINATOR });
+      this.#transactionNode = String(coordinator.nodeId);
+      const { producerId, producerEpoch } = await coordinator.initProducerId({ transactionalId, transactionTimeout: timeoutMs });
+      this.#producer = { producerId, producerEpoch };
+    });
+    await patiently(NOT_YET, OPEN_WITHIN_MS, async () => {
+      this.#groupNode = String((await this.#cluster.findGroupCoordinator({ groupId: group })).nodeId);
+    });
+  }
+
+  /** One transaction. @throws whatever the client throws; this producer is of no more use then */
+  async commit(records: readonly Placed[], inputs: Offsets, inputPartition: number): Promise<Written> {
+    const { transactionalId } = this.#options;
+    const who = { transactionalId, ...this.#producer };
+    const byPlace = Map.groupBy(records, ({ topic, partition }) => `${topic}/${partition}`);
+    const coordinator = await this.#cluster.findBroker({ nodeId: this.#transactionNode });
+    await this.#announce(coordinator, [...byPlace.values()]);
+    const [written] = await Promise.all([this.#produce(byPlace), this.#commitOffsets(coordinator, inputs, inputPartition)]);
+    await patiently(CONCURRENT, PRODUCE_TIMEOUT_MS, () => coordinator.endTxn({ ...who, transactionResult: true }));
+    return written;
+  }
+
+  async close(): Promise<void> {
+    await this.#cluster.disconnect();
+  }
+
+  /** What the transaction will touch. It waits here for the markers of the last one. */
+  async #announce(coordinator: TransactionBroker, places: readonly (readonly Placed[])[]): Promise<void> {
+    const who = { transactionalId: this.#options.transactionalId, ...this.#producer };
+    const first = places.flatMap(([record]) => record ?? []);
+    const topics = [...Map.groupBy(first, ({ topic }) => topic)].map(([topic, of]) => ({ topic, partitions: of.map(({ partition }) => partition) }));
+    await this.#cluster.addMultipleTargetTopics(topics.map(({ topic }) => topic));
+    await patiently(CONCURRENT, PRODUCE_TIMEOUT_MS, () => coordinator.addPartitionsToTxn({ ...who, topics }));
+  }
+
+  /** One request for each leader; what is more than one batch may hold goes in further ones. */
+  async #produce(byPlace: ReadonlyMap<string, readonly Placed[]>): Promise<Written> {
+    const written = new Map<string, { readonly next: Offset; readonly time: Instant }>();
+    for (let left = [...byPlace.values()]; left.length > 0; ) {
+      const batches = left.map((records): Batch => {
+        const [first] = records as readonly [Placed, ...Placed[]];
+        return { topic: first.topic, partition: first.partition, records: records.slice(0, nextSend(records)) };
+      });
+      const byLeader = Map.groupBy(batches, (batch) => this.#leaderOf(batch));
+      const answers = await Promise.all([...byLeader].map(([leader, of]) => this.#send(leader, of)));
+      for (const each of answers.flat()) written.set(each.at, each);
+      left = left.map((records, at) => records.slice(batches[at]?.records.length)).filter(({ length }) => length > 0);
+    }
+    return written;
+  }
+
+  async #send(leader: string, batches: readonly Batch[]) {
+    const broker = await this.#cluster.findBroker({ nodeId: leader });
+    const { topics } = await sendTo(
+      broker,
+      produce(
+        this.#options.transactionalId,
+        batches.map((batch) => [batch, this.#encode(batch)]),
+      ),
+    );
+    const answered = topics.flatMap(({ topicName, partitions }) => partitions.map((each) => [`${topicName}/${each.partition}`, each] as const));
+    const counts = new Map(batches.map(({ topic, partition, records }) => [`${topic}/${partition}`, records.length]));
+    return answered.map(([at, { baseOffset, logAppendTime }]) => ({ at, next: Number(baseOffset) + (counts.get(at) ?? 0), time: Number(logAppendTime) }));
+  }
+
+  #encode({ topic, partition, records }: Batch): Buffer {
+    const at = `${topic}/${partition}`;
+    const sequence = this.#sequences.get(at) ?? 0;
+    this.#sequences.set(at, (sequence + records.length) % 0x80000000);
+    return encodeBatch(records, { id: BigInt(this.#producer.producerId), epoch: this.#producer.producerEpoch, sequence });
+  }
+
+  #leaderOf({ topic, partition }: Batch): string {
+    const [leader] = Object.keys(this.#cluster.findLeaderForPartitions(topic, [partition]));
+    if (leader === undefined) throw new Error(`${topic}/${partition} has no leader`);
+    return leader;
+  }
+
+  async #commitOffsets(transaction: TransactionBroker, inputs: Offsets, partition: number): Promise<void> {
+    const topics = Object.entries(inputs).map(([topic, offset]) => ({ topic, partitions: [{ partition, offset: String(offset) }] }));
+    if (topics.length === 0) return;
+    const { transactionalId, group } = this.#options;
+    const who = { transactionalId, groupId: group, ...this.#producer };
+    await patiently(CONCURRENT, PRODUCE_TIMEOUT_MS, () => transaction.addOffsetsToTxn(who));
+    const coordinator = await this.#cluster.findBroker({ nodeId: this.#groupNode });
+    await patiently(CONCURRENT, PRODUCE_TIMEOUT_MS, () => coordinator.txnOffsetCommit({ ...who, topics }));
+  }
+}
+
+function produce(transactionalId: string, batches: readonly (readonly [Batch, Buffer])[]): Protocol<unknown, Produced> {
+  const body = encodeProduce(transactionalId, batches);
+  const request = {
+    apiKey: PRODUCE,
+    apiVersion: PRODUCE_VERSION,
+    apiName: 'Produce',
+    expectResponse: () => true,
+    // What kafkajs takes for an encoder.
+    encode: async () => ({ buf: body, buffer: body }),
+  };
+  return { request, response: producedOf };
+}
+
+/** transactional_id acks timeout [topic [partition records]] */
+function encodeProduce(transactionalId: string, batches: readonly (readonly [Batch, Buffer])[]): Buffer {
+  const parts: Buffer[] = [];
+  const byTopic = Map.groupBy(batches, ([{ topic }]) => topic);
+  parts.push(text(transactionalId), int16(ALL_IN_SYNC), int32(PRODUCE_TIMEOUT_MS), int32(byTopic.size));
+  for (const [topic, of] of byTopic) {
+    parts.push(text(topic), int32(of.length));
+    for (const [{ partition }, bytes] of of) parts.push(int32(partition), int32(bytes.byteLength), bytes);
+  }
+  return Buffer.concat(parts);
+}
+
+function int16(value: number): Buffer {
+  const bytes = Buffer.allocUnsafe(2);
+  bytes.writeInt16BE(value);
+  return bytes;
+}
+function int32(value: number): Buffer {
+  const bytes = Buffer.allocUnsafe(4);
+  bytes.writeInt32BE(value);
+  return bytes;
+}
+function text(value: string): Buffer {
+  const bytes = Buffer.from(value);
+  return Buffer.concat([int16(bytes.byteLength), bytes]);
+}
+
+/** Tries again what says that it is not yet possible, and did nothing. */
+async function patiently(kinds: ReadonlySet<string>, withinMs: number, run: () => Promise<unknown>): Promise<void> {
+  const late = performance.now() + withinMs;
+  for (let tries = 0; ; tries++) {
+    try {
+      await run();
+      return;
+    } catch (error) {
+      if (!kinds.has((error as { type?: string }).type ?? '') || performance.now() > late) throw error;
+      await new Promise((resolve) => setTimeout(resolve, PAUSES_MS[tries] ?? LAST_PAUSE_MS));
+    }
+  }
+}
