@@ -4,7 +4,7 @@
  * Invariant 3: what `writes` returns is, with the position, one batch of the store.
  */
 import type { Instant, TenantId } from '#schemas/ids.ts';
-import { dueKey, itemKey, queueItem, queueKey, wordsKey, wordsName } from './keys.ts';
+import { dueKey, itemKey, markKey, queueItem, queueKey, wordsKey, wordsName } from './keys.ts';
 import type { ItemId, Keys, Machine, Output, Row, RowCodec, State, Work } from './machine.ts';
 import type { Table, View, Write } from './ports.ts';
 import { RowCache } from './row-cache.ts';
@@ -54,7 +54,7 @@ export class Overlay<A, R, K, I extends Row, E, X extends Work> {
   prefetch(rows: readonly Row[]): void {
     this.#readMany('account', new Set(rows.map(({ tenant }): string => tenant)));
     this.#readMany('item', new Set(rows.flatMap(({ tenant, item }) => (item === undefined ? [] : [itemKey(tenant, item)]))));
-    this.#readMany('mark', new Set(rows.flatMap(({ tenant, mark }) => (mark === undefined ? [] : [itemKey(tenant, mark)]))));
+    this.#readMany('mark', new Set(rows.flatMap(({ tenant, mark }) => (mark === undefined ? [] : [markKey(tenant, mark)]))));
   }
 
   /** Evolves the rows that the event names, and returns them. */
