@@ -55,11 +55,12 @@ export class Ingress {
     this.#parts = parts;
   }
 
+  /** @throws EvenkeelError what is not the record's own fault: it is to be asked again, and never a dead letter */
   async request(partition: number, record: Rec): Promise<Arrival> {
     try {
       return await this.#request(partition, record);
     } catch (error) {
-      if (!(error instanceof EvenkeelError)) throw error;
+      if (!(error instanceof EvenkeelError) || error.class !== 'terminal') throw error;
       return { pass: [deadLetter(this.#parts.codec, 'support.requests', partition, record, error)] };
     }
   }
@@ -73,7 +74,7 @@ export class Ingress {
       const tenant = this.#tenant(partition, record, command.tenantId);
       return { input: { kind: 'command', tenant, mark: commandMark(command.commandId), command } };
     } catch (error) {
-      if (!(error instanceof EvenkeelError)) throw error;
+      if (!(error instanceof EvenkeelError) || error.class !== 'terminal') throw error;
       return { pass: [deadLetter(codec, 'tenant.commands', partition, record, error)] };
     }
   }

@@ -78,8 +78,8 @@ export class FedPartition {
     const arrivals = records.map((record) => this.#arrival(topic, record));
     for (const arrival of arrivals) arrival.catch(() => undefined);
     for (const [at, record] of records.entries()) {
-      if (this.#closed) return;
-      const arrival = (await arrivals[at]) as Arrival;
+      const arrival = await this.#patiently(arrivals[at] as Promise<Arrival>, topic, record);
+      if (this.#closed || !arrival) return;
       this.#waiting--;
       const consumed = { topic, from: record.offset, next: record.offset + 1, at: record.timestamp };
       const done = 'input' in arrival ? this.#task.offer(arrival.input, consumed) : this.#task.pass(arrival.pass, consumed);
@@ -87,9 +87,21 @@ export class FedPartition {
     }
   }
 
-  #arrival(topic: InTopic, record: Rec): Promise<Arrival> {
-    if (topic === 'support.requests') return this.#ingress.request(this.#partition, record);
-    return Promise.resolve(this.#ingress.command(this.#partition, record));
+  async #arrival(topic: InTopic, record: Rec): Promise<Arrival> {
+    return topic === 'support.requests' ? this.#ingress.request(this.#partition, record) : this.#ingress.command(this.#partition, record);
+  }
+
+  /** While the task re-opens, nobody can say whose key signs for a tenant: the record waits, and those behind it (invariant 10). */
+  async #patiently(first: Promise<Arrival>, topic: InTopic, record: Rec): Promise<Arrival | undefined> {
+    for (let arrival = first; !this.#closed; arrival = this.#arrival(topic, record)) {
+      try {
+        return await arrival;
+      } catch (error) {
+        if (!(error instanceof EvenkeelError) || error.class !== 'retryable') throw error;
+      }
+      await new Promise((resolve) => setTimeout(resolve, RESUME_MS));
+    }
+    return undefined;
   }
 
   /** A dead letter was written with its reason; that the task has ended is said by `task.lost`. */
