@@ -110,7 +110,15 @@ class PartitionTask<A, R, K, I extends Row, E, X extends Work> implements Task<A
 
   /** @throws EvenkeelError when the history cannot be folded, or the log cannot be opened */
   async open(): Promise<void> {
-    await this.#reopen();
+    try {
+      await this.#reopen();
+    } catch (error) {
+      // A store that stays open could not be opened by whoever tries next in this process.
+      this.#end(error as Error);
+      await this.#log?.close();
+      await this.#closed;
+      throw error;
+    }
     this.#loop = this.#run();
   }
 
