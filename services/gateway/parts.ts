@@ -10,6 +10,7 @@ import type { Account, Conversation, Mark } from '#streams/support/state.ts';
 import type { Vault } from '../vault.ts';
 import type { Authenticator, Caller, Role } from './auth.ts';
 import type { Lifecycle } from './lifecycle.ts';
+import { Problem } from './problems.ts';
 import type { RateCounter } from './rate.ts';
 import type { Result } from './results.ts';
 import type { StreamBound } from './sse.ts';
@@ -50,16 +51,13 @@ export async function identify(parts: GatewayParts, request: FastifyRequest): Pr
 }
 
 /** Why a caller has no right to see any more; streams ask at each event. A suspended tenant's administrators may still look. */
-export function rightLost({ peek }: Pick<GatewayParts, 'peek'>, { tenant, role, expiresAt }: Caller): EvenkeelError | undefined {
+export function rightLost({ peek, view }: Pick<GatewayParts, 'peek' | 'view'>, { tenant, role, expiresAt }: Caller): EvenkeelError | undefined {
   if (expiresAt <= Date.now()) return new EvenkeelError('credential_invalid', 'the token has expired: take a new one');
   if (tenant === undefined || role === 'operator') return undefined;
   const { account } = peek({ tenant });
   if (!account.created) return new EvenkeelError('tenant_unknown', `there is no tenant ${tenant}: an operator may create it`);
-  return account.suspended && role === 'end_user' ? suspended(tenant) : undefined;
-}
-
-export function suspended(tenant: TenantId): EvenkeelError {
-  return new EvenkeelError('tenant_suspended', `${tenant} is suspended: an operator may resume it`);
+  if (!account.suspended || role !== 'end_user') return undefined;
+  return new Problem('tenant_suspended', `${tenant} is suspended: an operator may resume it`, { limitName: 'suspended', offset: view.offset(tenant) });
 }
 
 /** @throws EvenkeelError `forbidden` */

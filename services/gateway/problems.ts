@@ -1,6 +1,7 @@
 /** Errors on HTTP: problem documents (RFC 9457). The status of each error code is mapped here and nowhere else. */
 import type { FastifyError, FastifyReply, FastifyRequest } from 'fastify';
 import { ERRORS, type ErrorCode, EvenkeelError } from '#schemas/errors.ts';
+import type { Allowance } from './rate.ts';
 
 const STATUS: Partial<Record<ErrorCode, number>> = {
   body_invalid: 400,
@@ -29,7 +30,25 @@ const STATUS: Partial<Record<ErrorCode, number>> = {
 /** Where nothing says when it will be better. */
 const RETRY_MS = 1_000;
 
-export type Refused = { readonly limit?: number; readonly observed?: number; readonly retryAfterMs?: number | null; readonly offset?: number };
+/** `balance`: what is left below the limit. `offset`: of the event that says so, or up to which the gateway's picture goes. */
+export type Refused = {
+  readonly limitName?: string;
+  readonly limit?: number;
+  readonly observed?: number;
+  readonly balance?: number;
+  readonly retryAfterMs?: number | null;
+  readonly offset?: number | undefined;
+  readonly allowance?: Allowance;
+};
+
+/** draft-ietf-httpapi-ratelimit-headers-10: the burst is the quota, and the time in which it fills the window. */
+export function rateHeaders({ requestsPerSecond, burst, remaining, fullAfterMs }: Allowance): Record<string, string> {
+  const seconds = (ms: number): number => Math.ceil(ms / 1_000);
+  return {
+    'ratelimit-policy': `"requests_per_second";q=${burst};w=${Math.max(1, seconds((burst * 1_000) / requestsPerSecond))}`,
+    ratelimit: `"requests_per_second";r=${remaining};t=${seconds(fullAfterMs)}`,
+  };
+}
 
 /** An error with what a client needs to act on it. */
 export class Problem extends EvenkeelError {
@@ -41,16 +60,16 @@ export class Problem extends EvenkeelError {
 }
 
 export function sendProblem(reply: FastifyReply, error: EvenkeelError, instance: string): FastifyReply {
-  const { limit, observed, offset, retryAfterMs: known } = error instanceof Problem ? error.refused : ({} as Refused);
+  const { limitName, limit, observed, balance, offset, allowance, retryAfterMs: known } = error instanceof Problem ? error.refused : ({} as Refused);
   const status = STATUS[error.code] ?? 500;
   const retryAfterMs = known ?? (status === 429 || status === 503 ? RETRY_MS : undefined);
   if (status === 401) reply.header('www-authenticate', 'Bearer');
   if (retryAfterMs !== undefined) {
     const seconds = Math.max(1, Math.ceil(retryAfterMs / 1_000));
     reply.header('retry-after', seconds);
-    // draft-ietf-httpapi-ratelimit-headers-10
-    if (status === 429 && limit !== undefined)
-      reply.headers({ ratelimit: `"${error.code}";r=0;t=${seconds}`, 'ratelimit-policy': `"${error.code}";q=${limit}` });
+    if (allowance) reply.headers(rateHeaders(allowance));
+    else if (status === 429 && limitName !== undefined)
+      reply.headers({ ratelimit: `"${limitName}";r=${balance ?? 0};t=${seconds}`, 'ratelimit-policy': `"${limitName}";q=${limit}` });
   }
   return reply
     .code(status)
@@ -62,8 +81,10 @@ export function sendProblem(reply: FastifyReply, error: EvenkeelError, instance:
       detail: error.message,
       instance,
       code: error.code,
+      ...(limitName === undefined ? {} : { limit_name: limitName }),
       ...(limit === undefined ? {} : { limit }),
       ...(observed === undefined ? {} : { observed }),
+      ...(balance === undefined ? {} : { balance }),
       ...(retryAfterMs === undefined ? {} : { retry_after_ms: Math.ceil(retryAfterMs) }),
       ...(offset === undefined ? {} : { offset }),
     });

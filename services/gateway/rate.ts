@@ -14,15 +14,25 @@ export function gcra(tat: number, now: number, { requestsPerSecond, burst }: Rat
 
 const MOST_TENANTS = 100_000;
 
+/** What a tenant may still send. `remaining` requests at once; its whole burst again after `fullAfterMs`. */
+export type Allowance = Rate & { readonly remaining: number; readonly fullAfterMs: number; readonly retryAfterMs: number | undefined };
+
+function allowanceOf(tat: number, now: number, { requestsPerSecond, burst }: Rate, retryAfterMs: number | undefined): Allowance {
+  const fullAfterMs = Math.max(0, tat - now);
+  const remaining = Math.max(0, Math.floor(burst - (fullAfterMs * requestsPerSecond) / 1_000));
+  return { requestsPerSecond, burst, remaining, fullAfterMs, retryAfterMs };
+}
+
 export class RateCounter {
   readonly #tats = new Map<TenantId, number>();
 
-  /** undefined: let it pass. */
-  take(tenant: TenantId, rate: Rate, now: number): { readonly retryAfterMs: number } | undefined {
-    const verdict = gcra(this.#tats.get(tenant) ?? 0, now, rate);
-    if (!verdict.conforms) return verdict;
+  /** With `retryAfterMs` it is refused, and nothing was taken. */
+  take(tenant: TenantId, rate: Rate, now: number): Allowance {
+    const tat = this.#tats.get(tenant) ?? 0;
+    const verdict = gcra(tat, now, rate);
+    if (!verdict.conforms) return allowanceOf(tat, now, rate, verdict.retryAfterMs);
     if (this.#tats.size >= MOST_TENANTS) for (const [other, tat] of this.#tats) if (tat < now) this.#tats.delete(other);
     this.#tats.set(tenant, verdict.tat);
-    return undefined;
+    return allowanceOf(verdict.tat, now, rate, undefined);
   }
 }

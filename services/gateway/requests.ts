@@ -1,6 +1,6 @@
 /** Publishing a support request and reading it. A client is answered once the task has decided, or after a second: the record is safe. */
 import type { FastifyInstance } from 'fastify';
-import { keyedDigest, personId, requestId, tenantSecret } from '#schemas/digest.ts';
+import { conversationId, keyedDigest, personId, requestId, tenantSecret } from '#schemas/digest.ts';
 import { EvenkeelError } from '#schemas/errors.ts';
 import type { Event } from '#schemas/events.ts';
 import { type PersonId, parseRequestId, type RequestId, type TenantId } from '#schemas/ids.ts';
@@ -11,8 +11,9 @@ import type { Mark } from '#streams/support/state.ts';
 import type { Caller } from './auth.ts';
 import { follow } from './follow.ts';
 import type { Happened } from './lifecycle.ts';
-import { type GatewayParts, idempotencyKey, identify, mustBe, partition, suspended } from './parts.ts';
-import { isErrorCode, Problem } from './problems.ts';
+import { type GatewayParts, idempotencyKey, identify, mustBe, partition } from './parts.ts';
+import { Problem, rateHeaders } from './problems.ts';
+import { checkLimits, checkRate, refusedByTask } from './refusals.ts';
 import { EXAMPLES, object, PROBLEMS, security, withKey } from './shapes.ts';
 
 const REQUESTS: Topic = 'support.requests';
@@ -51,8 +52,8 @@ export function requestRoutes(app: FastifyInstance, parts: GatewayParts): void {
   };
   app.post<{ Body: Body }>('/v1/requests', { schema: { ...post, security, tags } }, async (request, reply) => {
     const caller = await identify(parts, request);
-    const published = await publish(parts, caller, request.body, idempotencyKey(request));
-    return reply.code(202).header('location', published.links.self).send(published);
+    const { published, allowance } = await publish(parts, caller, request.body, idempotencyKey(request));
+    return reply.code(202).header('location', published.links.self).headers(rateHeaders(allowance)).send(published);
   });
   const get = {
     summary: 'A request: its stage and, once finished, its outcome and answer',
@@ -81,7 +82,7 @@ async function publish(parts: GatewayParts, caller: Caller, body: Body, key: str
   const { tenant } = caller;
   if (!tenant) throw new EvenkeelError('forbidden', 'a request is published with a tenant’s credential; this one names none');
   const metadata = metadataOf(body);
-  checkCheaply(parts, tenant);
+  const allowance = checkRate(parts, tenant);
   const sent = key ?? parts.random();
   const secret = tenantSecret(parts.masterKey, tenant);
   const [person, id] = [personId(secret, caller.person), requestId(secret, caller.person, sent)];
@@ -90,11 +91,11 @@ async function publish(parts: GatewayParts, caller: Caller, body: Body, key: str
   const sealed = await parts.vault.seal(tenant, person, `${id}/message`, words);
   // From here to the listening there is no await: the verdict of a request that is on its way cannot slip between.
   const known = parts.peek({ tenant, mark: id }).mark;
-  if (known) return answerKnown(known, digest, id);
-  checkQueue(parts, tenant);
+  if (known) return { published: answerKnown(known, digest, id), allowance };
+  checkLimits(parts, tenant, conversationId(secret, caller.person, body.conversation_id ?? `request:${sent}`), body.deadline_ms);
   const record = recordOf(parts, caller, tenant, body, sent, sealed);
   const verdict = await parts.lifecycle.first(tenant, id, isVerdict(digest), parts.verdictMs, () => parts.send([record]));
-  return answerVerdict(verdict, id, digest);
+  return { published: answerVerdict(verdict, id, digest), allowance };
 }
 
 /** The schema counts characters; records are bounded in UTF-16 units. */
@@ -123,34 +124,6 @@ function recordOf(parts: GatewayParts, caller: Caller, tenant: TenantId, body: B
   return { topic: REQUESTS, partition: partition(parts, tenant), key: tenant, value, headers: { [KID_HEADER]: PLATFORM_KID, [SIGNATURE_HEADER]: signature } };
 }
 
-/** From the projection and a counter of the gateway's own: unknown, suspended, or too fast. A flood stays off the log. */
-function checkCheaply({ peek, rate, refused }: GatewayParts, tenant: TenantId): void {
-  const { account } = peek({ tenant });
-  if (!account.created) throw new EvenkeelError('tenant_unknown', `there is no tenant ${tenant}: an operator may create it`);
-  if (account.suspended) {
-    refused(tenant, 'tenant_suspended');
-    throw suspended(tenant);
-  }
-  const { requestsPerSecond, burst } = account.policy;
-  const tooFast = rate.take(tenant, account.policy, Date.now());
-  if (!tooFast) return;
-  refused(tenant, 'rate_limited');
-  const { retryAfterMs } = tooFast;
-  const detail = `${tenant} may send ${requestsPerSecond} requests/s with a burst of ${burst}, which is used up; try again in ${Math.ceil(retryAfterMs)} ms`;
-  throw new Problem('rate_limited', detail, { limit: requestsPerSecond, observed: burst, retryAfterMs });
-}
-
-/** A request that is known already is answered before this: a full queue does not refuse its repeat. */
-function checkQueue({ peek, refused }: GatewayParts, tenant: TenantId): void {
-  const { queued, policy } = peek({ tenant }).account;
-  if (queued < policy.maxQueued) return;
-  refused(tenant, 'queue_full');
-  throw new Problem('queue_full', `${queued} requests of ${tenant} wait, and ${policy.maxQueued} may; try again when some are answered`, {
-    limit: policy.maxQueued,
-    observed: queued,
-  });
-}
-
 /** Two clients may send one key at once with different bodies: the event says whose was taken. */
 const isVerdict =
   (digest: string) =>
@@ -171,12 +144,7 @@ function answerVerdict(verdict: Happened | undefined, id: RequestId, digest: str
   if (event.type === 'request_conflicted' || (event.type === 'request_queued' && event.bodyDigest !== digest))
     throw new Problem('conflict', CONFLICT, { offset });
   if (event.type !== 'request_refused') return { request_id: id, stage: 'queued', links: links(id), offset };
-  const { code, limit, observed, retryAfterMs } = event;
-  const detail =
-    code === 'deadline_expired'
-      ? 'its deadline had passed when it arrived: send it with a later one'
-      : `${observed} of ${limit}: nothing was consumed, and the same request may be sent again`;
-  throw new Problem(isErrorCode(code) ? code : 'overloaded', detail, { limit, observed, retryAfterMs, offset });
+  throw refusedByTask(event, offset);
 }
 
 type Mine = { readonly tenant: TenantId; readonly id: RequestId; readonly mark: Mark };

@@ -166,6 +166,11 @@ export class View {
     return this.#desks.get(tenant)?.account;
   }
 
+  /** Of the tenant's newest event that was folded here; undefined until one was, after a restart. */
+  offset(tenant: TenantId): number | undefined {
+    return this.#desks.get(tenant)?.offset || undefined;
+  }
+
   numbers(tenant: TenantId): TenantNumbers | undefined {
     const desk = this.#desks.get(tenant);
     return desk?.account?.created ? numbersOf(desk, desk.account, this.now) : undefined;

@@ -205,14 +205,30 @@ describe('limits', () => {
   test('a rate says when to try again, and one tenant’s does not touch another', async () => {
     await create('tiny', { requestsPerSecond: 1, burst: 2 });
     const tiny = { tenant: 'tiny' };
-    await ask(tiny);
+    const first = await ask(tiny);
+    expect(first.headers).toMatchObject({ ratelimit: '"requests_per_second";r=1;t=1', 'ratelimit-policy': '"requests_per_second";q=2;w=2' });
     await ask(tiny);
     const third = await ask(tiny);
-    expect(third).toMatchObject({ status: 429, body: { code: 'rate_limited', limit: 1 } });
+    expect(third).toMatchObject({ status: 429, body: { code: 'rate_limited', limit_name: 'requests_per_second', limit: 1, balance: 0 } });
+    expect(third.body.offset).toBeGreaterThan(0);
     expect(third.body.retry_after_ms).toBeGreaterThan(500);
     expect(third.headers['retry-after']).toBe('1');
     expect(third.headers.ratelimit).toContain('r=0');
     expect((await ask(ann)).status).toBe(202);
+  });
+
+  test('a full queue is refused by the table that the task asks, with limit, balance, offset and when to try again', async () => {
+    await create('full', { maxInFlight: 1, maxQueued: 1 });
+    let refused = await ask({ tenant: 'full' });
+    for (let at = 0; at < 50 && refused.status === 202; at++) refused = await ask({ tenant: 'full' }, { message: `q${at}` });
+    expect(refused).toMatchObject({ status: 429, body: { code: 'queue_full', limit_name: 'queue_length', limit: 1, observed: 1, balance: 0 } });
+    expect(refused.body.offset).toBeGreaterThan(0);
+    expect(refused.headers['retry-after']).toBe('1');
+    expect(refused.headers.ratelimit).toBe('"queue_length";r=0;t=1');
+  });
+
+  test('a deadline that has passed is named too', async () => {
+    expect((await ask(ann, { message: 'late', deadline_ms: 0 })).body).toMatchObject({ code: 'deadline_expired', limit_name: 'deadline' });
   });
 
   test('a full conversation is refused by the task, with the event’s offset', async () => {
