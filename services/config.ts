@@ -21,6 +21,7 @@ const url = (value: string): string => {
   if (!URL.canParse(value) || !/^https?:$/.test(new URL(value).protocol)) throw new Error('an http or https address');
   return value;
 };
+const optionalUrl = (value: string): string | undefined => (value === '' ? undefined : url(value));
 const LEVELS = ['trace', 'debug', 'info', 'warn', 'error', 'fatal', 'silent'] as const;
 const level = (value: string): (typeof LEVELS)[number] => {
   const found = LEVELS.find((each) => each === value);
@@ -71,6 +72,20 @@ export const SETTINGS = {
   home: setting('EVENKEEL_HOME', '.evenkeel', text, 'where npm start keeps addresses and secrets, which the command line reads'),
   inFlightPerPartition: setting('EVENKEEL_IN_FLIGHT_PER_PARTITION', '64', integer(1, 100_000), 'requests that run at once in one partition'),
   pricesFile: setting('EVENKEEL_PRICES_FILE', '', optional, "JSON: the operator's prices in versions with an effective start; without it, the built-in ones"),
+  modelUrl: setting('EVENKEEL_MODEL_URL', '', optionalUrl, 'an OpenAI-compatible endpoint, with its /v1; without it, the offline models answer'),
+  model: setting('EVENKEEL_MODEL', '', optional, 'the model of a full answer at that endpoint; EVENKEEL_PRICES_FILE must price it'),
+  cheaperModel: setting('EVENKEEL_CHEAPER_MODEL', '', optional, 'the model of the rung below, at the same endpoint'),
+  modelKeyName: setting('EVENKEEL_MODEL_KEY_NAME', '', optional, "the name, in EVENKEEL_SECRETS_FILE, of the platform's key for that endpoint"),
+  secretsFile: setting('EVENKEEL_SECRETS_FILE', '', optional, 'JSON: names and secrets, a tenant’s own as tenant/name'),
+  modelTimeoutMs: setting('EVENKEEL_MODEL_TIMEOUT_MS', '20000', integer(100, 600_000), 'how long a call to that endpoint may take'),
+  modelConcurrency: setting('EVENKEEL_MODEL_CONCURRENCY', '64', integer(1, 100_000), 'calls at once for each credential and model'),
+  breakerMs: setting('EVENKEEL_BREAKER_MS', '10000', integer(10, 3_600_000), 'how long an open breaker keeps calls away before it tries one'),
+  answerCacheBytes: setting(
+    'EVENKEEL_ANSWER_CACHE_BYTES',
+    '33554432',
+    integer(0, 2 ** 34),
+    'memory for answers that may be given again, an eighth for each tenant at most',
+  ),
   modelDelayMs: setting('EVENKEEL_MODEL_DELAY_MS', '0', integer(0, 600_000), 'how long the offline model takes, to try out slow models'),
   wedgedAfterMs: setting(
     'EVENKEEL_WEDGED_AFTER_MS',

@@ -1,7 +1,7 @@
-/** The operator's prices from a file of JSON, checked: versions with an effective start, each with a price for every model. */
+/** The operator's prices from a file of JSON, checked: versions with an effective start, each with its models' prices. */
 import { readFileSync } from 'node:fs';
 import { EvenkeelError } from '#schemas/errors.ts';
-import { MODELS, PRICE_TABLES, type Price, type PriceTable } from '#streams/support/pricing.ts';
+import { PRICE_TABLES, type Price, type PriceTable } from '#streams/support/pricing.ts';
 
 /** $1,000 for a thousand tokens is a slip of the keyboard. */
 const MOST = 1e9;
@@ -27,10 +27,9 @@ export function parsePrices(json: unknown, invalid: (why: string) => Error): rea
     if (version !== at + 1) throw invalid(`[${at}].version: ${at + 1}, versions are numbered from 1 and stay in the file`);
     const start = typeof from === 'string' ? Date.parse(from) : Number.NaN;
     if (Number.isNaN(start)) throw invalid(`[${at}].from: when it takes effect, as 2026-01-01T00:00:00Z`);
-    const prices = MODELS.map(
-      (model) => [model, parsePrice((models as Record<string, unknown> | undefined)?.[model], `[${at}].models.${model}`, invalid)] as const,
-    );
-    return { version, from: start, models: Object.fromEntries(prices) as PriceTable['models'] };
+    if (typeof models !== 'object' || models === null || Array.isArray(models)) throw invalid(`[${at}].models: an object of models and their prices`);
+    const prices = Object.entries(models).map(([model, price]) => [model, parsePrice(price, `[${at}].models.${model}`, invalid)] as const);
+    return { version, from: start, models: Object.fromEntries(prices) };
   });
   for (const [at, { from }] of tables.entries())
     if (from <= (tables[at - 1]?.from ?? Number.NEGATIVE_INFINITY)) throw invalid(`[${at}].from: later than the version before`);

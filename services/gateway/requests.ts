@@ -189,6 +189,7 @@ async function describe(parts: GatewayParts, { tenant, id, mark }: Mine) {
     citations: words?.citations ?? [],
     cost_micro_usd: mark.cost,
     degraded: mark.degraded,
+    retry_at: mark.retryAfterMs === null ? null : iso((mark.finishedAt ?? 0) + mark.retryAfterMs),
     queued_at: iso(mark.queuedAt),
     started_at: iso(mark.startedAt),
     finished_at: iso(mark.finishedAt),

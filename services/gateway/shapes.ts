@@ -30,6 +30,7 @@ export const EXAMPLES = {
     citations: [{ document: 'Reference/Hooks.md', heading: 'preHandler', version: '5.12.8' }],
     cost_micro_usd: 412,
     degraded: null,
+    retry_at: null,
     queued_at: '2026-11-24T10:00:00.000Z',
     started_at: '2026-11-24T10:00:00.018Z',
     finished_at: '2026-11-24T10:00:00.352Z',

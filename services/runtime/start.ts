@@ -1,6 +1,7 @@
 /** Wires a runtime on its real parts: the group, a task for each assigned partition, the vault, the knowledge, and an agent. */
 import { mkdirSync } from 'node:fs';
 import { join } from 'node:path';
+import type { Registry } from 'prom-client';
 import { createCodec } from '#schemas/codec.ts';
 import { platformSignatureKey } from '#schemas/signature.ts';
 import { RUNTIME_GROUP } from '#schemas/topics.ts';
@@ -27,7 +28,7 @@ import { watchedLog } from './watched-log.ts';
 
 const TOPICS = { history: 'tenant.events', words: 'support.steps' };
 
-export type AgentMaker = (parts: { readonly config: Config; readonly knowledge: Knowledge }) => Agent;
+export type AgentMaker = (parts: { readonly config: Config; readonly knowledge: Knowledge; readonly metrics: Registry }) => Agent;
 
 export async function startRuntime({ config, log, metrics, watchdog, fail }: Context, createAgent: AgentMaker): Promise<Started> {
   mkdirSync(config.dataDir, { recursive: true });
@@ -55,7 +56,7 @@ export async function startRuntime({ config, log, metrics, watchdog, fail }: Con
   void vault.failed.then(fail);
   // Not the vault's follower: a partition that opens would wait for its long poll.
   const knowledge = new Knowledge({ log: documents, codec, fail, warn });
-  const agent = createAgent({ config, knowledge });
+  const agent = createAgent({ config, knowledge, metrics });
   const lag = new LagWatch({ reader, watchdog, metrics, warn });
   const open = taskOpener({ lag, config, log, metrics, kafka, reader, codec, machine: support(codec), partitions, vault, knowledge, agent, topics: TOPICS });
   const runtime: Runtime = new Runtime({

@@ -6,10 +6,10 @@ import type { Codec } from '#schemas/codec.ts';
 import { EvenkeelError } from '#schemas/errors.ts';
 import type { Degradation, Outcome, Reason } from '#schemas/events.ts';
 import type { Instant, PersonId, RequestId, TenantId } from '#schemas/ids.ts';
-import type { Policy } from '#schemas/policy.ts';
 import type { Effects } from '#streams/engine/ports.ts';
 import type { Finish } from '#streams/support/input.ts';
 import { MESSAGE_STEP } from '#streams/support/outputs.ts';
+import type { Account } from '#streams/support/state.ts';
 import type { RunTurn } from '#streams/support/support.ts';
 import type { Message, Sealing } from './ingress.ts';
 import { StepJournal, type StepWords, type SupportTask } from './journal.ts';
@@ -23,11 +23,13 @@ export type AgentAsk = {
   readonly message: string;
   /** Where the dispatch put it. */
   readonly degraded: Degradation | null;
-  readonly policy: Policy;
-  readonly policyVersion: number;
+  /** As it was when the turn began here. */
+  readonly account: Account;
   /** When the hold was placed: it is priced as of then. */
   readonly startedAt: Instant;
-  readonly msLeft: () => number;
+  readonly deadline: Instant;
+  /** The broker's time. */
+  readonly now: () => Instant;
 };
 export type AgentAnswer = {
   readonly outcome: Outcome;
@@ -38,7 +40,8 @@ export type AgentAnswer = {
   /** Of the last rung: when it is worth to try again. */
   readonly retryAfterMs?: number | null;
 };
-export type Agent = (ask: AgentAsk, journal: Pick<StepJournal, 'step' | 'left' | 'state'>, signal: AbortSignal) => Promise<AgentAnswer>;
+export type AgentJournal = Pick<StepJournal, 'step' | 'left' | 'state'>;
+export type Agent = (ask: AgentAsk, journal: AgentJournal, signal: AbortSignal) => Promise<AgentAnswer>;
 export type TurnParts = {
   readonly agent: Agent;
   readonly vault: Sealing;
@@ -95,10 +98,10 @@ async function answerOf(parts: TurnParts, task: SupportTask, work: RunTurn, sign
   const { message } = JSON.parse(Buffer.from(bytes).toString()) as Message;
   const journal = new StepJournal(task, words, work, signal);
   const { tenant, request, turn } = work;
-  const { person, degraded, startedAt } = turn;
-  const { policy, policyVersion } = task.peek({ tenant }).account;
-  const msLeft = () => turn.deadline - task.now;
-  return parts.agent({ tenant, request, person, role: 'end_user', message, degraded, policy, policyVersion, startedAt, msLeft }, journal, signal);
+  const { person, degraded, startedAt, deadline } = turn;
+  const { account } = task.peek({ tenant });
+  const now = () => task.now;
+  return parts.agent({ tenant, request, person, role: 'end_user', message, degraded, account, startedAt, deadline, now }, journal, signal);
 }
 
 async function finishOf(parts: TurnParts, work: RunTurn, answer: AgentAnswer): Promise<Finish> {

@@ -5,7 +5,7 @@
 import { type Degradation, MODES, type Mode, type Reason, type Trouble } from '#schemas/events.ts';
 import type { Instant, MicroUsd } from '#schemas/ids.ts';
 import type { Policy } from '#schemas/policy.ts';
-import { shortage, windowKeys } from './ledger.ts';
+import { shortage, windowEnd, windowKeys } from './ledger.ts';
 import type { Account } from './state.ts';
 
 export type Rung = 'full' | Mode;
@@ -57,6 +57,14 @@ function obstacle(account: Account, rung: Rung, deadline: Instant, now: Instant)
   if ((queued - 1) * 200 >= policy.maxQueued * most) return 'queue_long';
   const { cost, tokens } = holdOf(policy, rung);
   return shortage(account, windowKeys(now), { money: cost, tokens })?.spent ? 'budget_spent' : undefined;
+}
+
+/** When the budget that is spent begins anew, from now. undefined: it never does by itself. */
+export function budgetBackMs(account: Account, now: Instant): number | undefined {
+  const { cost, tokens } = holdOf(account.policy, 'cheaper_model');
+  const short = shortage(account, windowKeys(now), { money: cost, tokens });
+  const end = short && windowEnd(short.window, now);
+  return end === undefined ? undefined : end - now;
 }
 
 /** Trouble that passes this soon is worth a client's own second try; a person is asked about what lasts longer. */

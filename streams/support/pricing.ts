@@ -6,16 +6,17 @@ import { EvenkeelError } from '#schemas/errors.ts';
 import type { Instant, MicroUsd } from '#schemas/ids.ts';
 
 export type Price = { readonly input: number; readonly output: number };
-export const MODELS = [
-  /** The extractive model in this process is priced like any other, so that budgets mean something without a key. */
-  'offline-extractive',
-] as const;
-export type PricedModel = (typeof MODELS)[number];
+/** The extractive models in this process are priced like any other, so that budgets mean something without a key. */
+export const OFFLINE_MODEL = 'offline-extractive';
+/** The cheaper one: a sentence. */
+export const OFFLINE_BRIEF = 'offline-brief';
 /** Version 0 stands for costs that no table priced. */
-export type PriceTable = { readonly version: number; readonly from: Instant; readonly models: Readonly<Record<PricedModel, Price>> };
+export type PriceTable = { readonly version: number; readonly from: Instant; readonly models: Readonly<Record<string, Price>> };
 
 /** In order of version. Where the operator gives none of his own (EVENKEEL_PRICES_FILE). */
-export const PRICE_TABLES: readonly PriceTable[] = [{ version: 1, from: 0, models: { 'offline-extractive': { input: 150, output: 600 } } }];
+export const PRICE_TABLES: readonly PriceTable[] = [
+  { version: 1, from: 0, models: { [OFFLINE_MODEL]: { input: 150, output: 600 }, [OFFLINE_BRIEF]: { input: 50, output: 200 } } },
+];
 
 /** The newest version that had begun. @throws EvenkeelError `setting_invalid` when none had */
 export function pricesAt(tables: readonly PriceTable[], at: Instant): PriceTable {

@@ -3,14 +3,20 @@ import { documentsOf } from '#infra/demo/documents.ts';
 import { DEMO_TENANTS } from '#infra/demo/tenants.ts';
 import { createCodec, localSchemas } from '#schemas/codec.ts';
 import type { ConversationId, MicroUsd, PersonId, RequestId, TenantId } from '#schemas/ids.ts';
-import { DEFAULT_POLICY } from '#schemas/policy.ts';
 import type { RecordOf } from '#schemas/records.ts';
-import { createAgent } from '#services/runtime/agent/agent.ts';
+import { type AgentParts, createAgent } from '#services/runtime/agent/agent.ts';
+import { AnswerCache } from '#services/runtime/agent/answer-cache.ts';
+import type { Drafted } from '#services/runtime/agent/citations.ts';
+import { type Models, modelsOf } from '#services/runtime/agent/models.ts';
+import { Providers } from '#services/runtime/agent/providers.ts';
 import { Knowledge } from '#services/runtime/agent/retrieval.ts';
+import { RetryBudget } from '#services/runtime/agent/retry-budget.ts';
 import type { StepAsk, StepCall, StepJournal } from '#services/runtime/journal.ts';
 import type { AgentAsk } from '#services/runtime/turns.ts';
+import { loadSecrets } from '#services/secrets.ts';
 import { MemoryBroker, memoryLog } from '#streams/memory/partition-log.ts';
 import { PRICE_TABLES } from '#streams/support/pricing.ts';
+import { newAccount } from '#streams/support/state.ts';
 
 const codec = createCodec(localSchemas());
 type Document = Partial<Omit<RecordOf<'knowledge_document'>, 'tenant'>> & { readonly tenant: string; readonly documentId: string; readonly content: string };
@@ -34,7 +40,19 @@ export function desk() {
   };
   const search = (tenant: string, question: string, { person = 'p_ada', agent = false } = {}) =>
     knowledge.search(tenant as TenantId, { person: person as PersonId, agent }, question, 8);
-  return { broker, knowledge, put, raw, search, warnings, agent: createAgent({ config: { modelDelayMs: 0 }, knowledge, prices: PRICE_TABLES }) };
+  return { broker, put, raw, search, warnings, agent: createAgent(agentParts(knowledge)), knowledge };
+}
+
+const OFFLINE = { modelUrl: undefined, model: undefined, cheaperModel: undefined, modelKeyName: undefined, modelDelayMs: 0 };
+const GUARDS = { concurrency: 8, timeoutMs: 300, breakerMs: 200 };
+
+/** An agent's parts; the offline models unless it is said otherwise. */
+export function agentParts(knowledge: AgentParts['knowledge'], models: Models = modelsOf(OFFLINE, loadSecrets(undefined)), prices = PRICE_TABLES) {
+  const watched = { calls: [] as string[], retries: 0, lookups: [] as boolean[] };
+  const watch = { called: (model: string, outcome: string) => void watched.calls.push(`${model} ${outcome}`), retried: () => void watched.retries++ };
+  const calls = { prices, providers: new Providers(GUARDS), retries: new RetryBudget(), watch };
+  const lookedUp = (hit: boolean) => void watched.lookups.push(hit);
+  return { knowledge, models, calls, answers: new AnswerCache<Drafted>(1_000_000), lookedUp, watched };
 }
 
 /** Remembers each step's result as the log would, in JSON. */
@@ -68,10 +86,10 @@ export function askOf(tenant: string, message: string, more: Partial<AgentAsk> =
     role: 'end_user',
     message,
     degraded: null,
-    policy: DEFAULT_POLICY,
-    policyVersion: 1,
+    account: { ...newAccount(tenant as TenantId), policyVersion: 1 },
     startedAt: 0,
-    msLeft: () => 60_000,
+    deadline: 60_000,
+    now: () => 0,
     ...more,
   };
 }

@@ -1,56 +1,98 @@
 /**
- * The agent: an ordinary async function. Its model call is a named step, so a crash resumes at the first step without a result. Answers
- * cite document, heading and version; what the tenant's documents do not hold is said, and handed to a person.
+ * The agent: an ordinary async function on the degradation ladder. It tries the rung where the dispatch has put the request and goes down
+ * when one does not hold. Its model calls are named steps, so a crash resumes at the first step without a result. Answers cite document,
+ * heading and version; what the tenant's documents do not hold is said, and handed to a person.
  */
-import { generateText } from 'ai';
-import type { MicroUsd } from '#schemas/ids.ts';
-import type { Config } from '#services/config.ts';
-import { type PriceTable, priceOf, pricesAt } from '#streams/support/pricing.ts';
-import type { Agent, AgentAnswer, AgentAsk, Citation } from '../turns.ts';
-import { callWithin, modelFor } from './models.ts';
-import { rank } from './offline-model.ts';
-import { INSTRUCTIONS, questionPrompt, UNKNOWN } from './prompt.ts';
+
+import { sha256 } from '#schemas/digest.ts';
+import type { Degradation, Reason } from '#schemas/events.ts';
+import { below, budgetBackMs, lastRung, type Rung, rungOf } from '#streams/support/degradation.ts';
+import type { Agent, AgentAnswer, AgentAsk, AgentJournal } from '../turns.ts';
+import { type AnswerCache, type CacheKey, cacheKey } from './answer-cache.ts';
+import { cited, type Drafted, quoted } from './citations.ts';
+import { askModel, type CallParts, isStuck, STEP_OF, type Stuck } from './model-call.ts';
+import type { ModelRung, Models } from './models.ts';
+import { INSTRUCTIONS, UNKNOWN } from './prompt.ts';
 import type { Knowledge, Passage } from './retrieval.ts';
 
 const PASSAGES = 8;
-/** What a passage may quote when no model is asked. */
-const QUOTED = 600;
-const MOST_QUOTED = 2;
 /** Who may read what is meant for agents; any other role reads what everyone may. */
 const AGENTS: ReadonlySet<string> = new Set(['tenant_admin', 'operator']);
+/** Version of what shapes an answer besides model, policy and documents. */
+const RULES = Buffer.from(sha256(Buffer.from(INSTRUCTIONS))).toString('base64url');
 
-type Drafted = { readonly text: string; readonly citations: readonly Citation[] };
 type Ending = Omit<AgentAnswer, 'degraded'>;
 
 export type AgentParts = {
-  readonly config: Pick<Config, 'modelDelayMs'>;
-  readonly knowledge: Pick<Knowledge, 'search'>;
-  readonly prices: readonly PriceTable[];
+  readonly knowledge: Pick<Knowledge, 'search' | 'version'>;
+  readonly models: Models;
+  readonly calls: CallParts;
+  readonly answers: AnswerCache<Drafted>;
+  readonly lookedUp: (hit: boolean) => void;
+};
+type Asking = {
+  readonly ask: AgentAsk;
+  readonly journal: AgentJournal;
+  readonly signal: AbortSignal;
+  readonly passages: readonly Passage[];
+  readonly keyOf: (model: string) => CacheKey;
 };
 
-export function createAgent({ config, knowledge, prices }: AgentParts): Agent {
-  const { name, model } = modelFor(config);
+export function createAgent(parts: AgentParts): Agent {
   return async (ask, journal, signal) => {
-    const reader = { person: ask.person, agent: AGENTS.has(ask.role) };
-    const passages = knowledge.search(ask.tenant, reader, ask.message, PASSAGES);
+    const agent = AGENTS.has(ask.role);
+    const { tenant, message: question, account } = ask;
+    const knowledgeVersion = parts.knowledge.version(tenant);
+    const passages = parts.knowledge.search(tenant, { person: ask.person, agent }, question, PASSAGES);
     if (passages.length === 0) return { ...UNANSWERED, degraded: ask.degraded };
-    if (ask.degraded && ask.degraded.mode !== 'cheaper_model') return { ...quoted(ask, passages), degraded: ask.degraded };
-    const prompt = questionPrompt(passages, ask.message);
-    const { version: priceVersion, models } = pricesAt(prices, ask.startedAt);
-    const price = models[name];
-    const call = callWithin(journal.left, price, INSTRUCTIONS + prompt);
-    if (!call) return { ...quoted(ask, passages), degraded: { mode: 'passages', reason: 'budget', detail: 'budget_spent' } };
-    const { maxOutputTokens, worstCase, worstTokens } = call;
-    const drafted = await journal.step('model-1', { worstCase, worstTokens, kind: 'read', priceVersion }, async (_grant, abortSignal) => {
-      const { text, usage } = await generateText({ model, system: INSTRUCTIONS, prompt, maxRetries: 0, maxOutputTokens, abortSignal });
-      const [inputTokens, outputTokens] = [usage.inputTokens ?? 0, usage.outputTokens ?? 0];
-      const cost = Math.min(priceOf(price, inputTokens, outputTokens), worstCase) as MicroUsd;
-      // With its citations: a resumed turn may find other passages than those that the model's numbers name.
-      return { value: cited(text, passages), cost, inputTokens, outputTokens, model: name };
-    });
-    signal.throwIfAborted();
-    return { ...ending(drafted), degraded: ask.degraded };
+    const named = { tenant, audience: agent ? 'agents' : 'everyone', policyVersion: account.policyVersion, knowledgeVersion, rules: RULES, question } as const;
+    const asking = { ask, journal, signal, passages, keyOf: (model: string) => cacheKey({ ...named, model }) };
+    let degraded = ask.degraded;
+    let retryAfterMs: number | undefined;
+    for (;;) {
+      const tried = await RUNGS[rungOf(degraded)](parts, asking);
+      signal.throwIfAborted();
+      if (!isStuck(tried)) return { ...tried, degraded };
+      retryAfterMs = tried.retryAfterMs ?? retryAfterMs;
+      const next = below(degraded, tried.trouble);
+      if (!next) return last(ask, degraded, retryAfterMs);
+      degraded = next;
+    }
   };
+}
+
+type Try = (parts: AgentParts, asking: Asking) => Promise<Ending | Stuck>;
+const RUNGS: Readonly<Record<Rung, Try>> = {
+  full: (parts, asking) => withModel('full', parts, asking),
+  cheaper_model: (parts, asking) => withModel('cheaper_model', parts, asking),
+  async cached({ models, answers, lookedUp }, { keyOf }) {
+    for (const model of Object.values(models.names)) {
+      const found = model === undefined ? undefined : answers.get(keyOf(model));
+      if (!found) continue;
+      lookedUp(true);
+      return ending(found);
+    }
+    lookedUp(false);
+    return { trouble: 'provider_failed' };
+  },
+  async passages(_parts, { ask, passages }) {
+    const found = quoted(ask.message, passages);
+    return found ? ending(found) : { trouble: 'provider_failed' };
+  },
+};
+
+async function withModel(rung: ModelRung, { models, calls, answers }: AgentParts, asking: Asking): Promise<Ending | Stuck> {
+  const { ask, journal, signal, passages, keyOf } = asking;
+  // A turn that resumes below goes on there.
+  if (rung === 'full' && journal.state(STEP_OF.full) !== 'done' && journal.state(STEP_OF.cheaper_model) !== undefined) return { trouble: 'provider_failed' };
+  const model = models.of(ask.tenant, ask.account.policy, rung);
+  if (!model) return { trouble: 'provider_failed' };
+  // With its citations: a resumed turn may find other passages than those that the model's numbers name.
+  const drafted = await askModel(calls, { ask, journal, signal, rung, model, passages, read: (text) => cited(text, passages) });
+  if (isStuck(drafted)) return drafted;
+  const end = ending(drafted);
+  if (end.outcome === 'answered' && !passages.some(({ owned }) => owned)) answers.put(keyOf(model.name), drafted);
+  return end;
 }
 
 const UNANSWERED: Ending = {
@@ -71,40 +113,14 @@ function ending({ text, citations }: Drafted): Ending {
   return { outcome: 'answered', reason: 'answered', answer: text, citations };
 }
 
-/** The top passages that are about the question, as they stand. */
-function quoted(ask: AgentAsk, passages: readonly Passage[]): Ending {
-  const top = rank(passages, ask.message).slice(0, MOST_QUOTED);
-  if (top.length === 0) return UNANSWERED;
-  const text = top.map(({ passage, place }) => `${passage.heading} [${place + 1}]\n${quote(passage.text)}`).join('\n\n');
-  return ending(cited(text, passages));
+/** Below the passages: a person, or a refusal with when to try again. */
+function last({ account, now }: AgentAsk, degraded: Degradation | null, known: number | undefined): AgentAnswer {
+  const reason: Reason = degraded?.reason ?? 'tool_failure';
+  const end = lastRung(reason, reason === 'budget' ? budgetBackMs(account, now()) : known);
+  const again = end.retryAfterMs === null ? '' : ` ${inWords(end.retryAfterMs)}`;
+  const answer =
+    end.outcome === 'refused' ? `I cannot answer just now. Please ask again${again}.` : `I cannot answer that just now. A person will look at your question.`;
+  return { ...end, answer, citations: [], degraded };
 }
 
-/** Whole lines; a fence that is opened is closed. */
-function quote(text: string): string {
-  if (text.length <= QUOTED) return closed(text);
-  const cut = text.slice(0, QUOTED);
-  return closed(`${cut.slice(0, Math.max(cut.lastIndexOf('\n'), cut.lastIndexOf(' '), 1)).trimEnd()} …`);
-}
-
-function closed(text: string): string {
-  const fences = text.match(/^[ \t]*(?:```|~~~)/gm) ?? [];
-  return fences.length % 2 === 0 ? text : `${text}\n${fences.at(-1)?.trim()}`;
-}
-
-const CODE_OR_CITATION = /(```[\s\S]*?(?:```|$)|`[^`\n]*`)|\s?\[(\d+)\]/g;
-
-/** Numbers what the text cites from 1 in its own order, so that [n] names the n-th citation; a number that names no passage goes. */
-function cited(text: string, passages: readonly Passage[]): Drafted {
-  const found = new Map<string, { readonly number: number; readonly citation: Citation }>();
-  const numbered = text.replace(CODE_OR_CITATION, (whole, code: string | undefined, at: string) => {
-    if (code !== undefined) return code;
-    const passage = passages[Number(at) - 1];
-    if (!passage) return '';
-    const { document, heading, version } = passage;
-    const key = `${document}\n${heading}`;
-    const { number } = found.get(key) ?? { number: found.size + 1 };
-    found.set(key, { number, citation: { document, heading, version } });
-    return `${/^\s/.test(whole) ? whole[0] : ''}[${number}]`;
-  });
-  return { text: numbered, citations: [...found.values()].map(({ citation }) => citation) };
-}
+const inWords = (ms: number): string => (ms < 90_000 ? `in ${Math.max(1, Math.ceil(ms / 1_000))} s` : `in ${Math.ceil(ms / 60_000)} min`);

@@ -29,16 +29,20 @@ const MOST_CODE = 900;
 
 export const estimateTokens = (text: string): number => Math.ceil(text.length / CHARACTERS_A_TOKEN);
 
-export function offlineModel(delayMs: number): LanguageModelV4 {
+/** In the `brief` one, a sentence or two and no code. */
+const BRIEF = 280;
+
+export function offlineModel(delayMs: number, { name, brief }: { readonly name: string; readonly brief: boolean }): LanguageModelV4 {
   return {
     specificationVersion: 'v4',
     provider: 'evenkeel',
-    modelId: 'offline-extractive',
+    modelId: name,
     supportedUrls: {},
     async doGenerate(options) {
       if (delayMs > 0) await delay(delayMs, options.abortSignal);
       const prompt = promptText(options);
-      const text = extract(prompt, (options.maxOutputTokens ?? 1_000) * CHARACTERS_A_TOKEN);
+      const most = (options.maxOutputTokens ?? 1_000) * CHARACTERS_A_TOKEN;
+      const text = extract(prompt, brief ? Math.min(most, BRIEF) : most);
       const [input, output] = [estimateTokens(prompt), estimateTokens(text)];
       return {
         content: [{ type: 'text', text }],

@@ -19,6 +19,8 @@ export type Passage = {
   readonly version: string;
   readonly text: string;
   readonly score: number;
+  /** Of a person's own: an answer from it is never given to another. */
+  readonly owned: boolean;
 };
 export type KnowledgeParts = {
   readonly log: Pick<Log, 'follow'>;
@@ -34,6 +36,8 @@ type Desk = {
   /** What may be found: a document's entries come and go together. */
   readonly entries: Map<string, Entry>;
   readonly documents: Map<string, readonly Entry[]>;
+  /** Offset of the newest record that was read: it changes with every document. */
+  version: number;
 };
 
 const TOPIC: Topic = 'support.knowledge';
@@ -94,8 +98,25 @@ export class Knowledge {
     });
     return found.slice(0, most).flatMap(({ id, score }) => {
       const entry = desk.entries.get(id as string);
-      return entry ? [{ document: entry.of.documentId, title: entry.title, heading: entry.heading, version: entry.of.version, text: entry.text, score }] : [];
+      return entry
+        ? [
+            {
+              document: entry.of.documentId,
+              title: entry.title,
+              heading: entry.heading,
+              version: entry.of.version,
+              text: entry.text,
+              score,
+              owned: entry.of.owner !== null,
+            },
+          ]
+        : [];
     });
+  }
+
+  /** Of a tenant's knowledge: two searches at one version find the same. */
+  version(tenant: TenantId): number {
+    return this.#desks.get(tenant)?.version ?? -1;
   }
 
   async #follow(partition: number, signal: AbortSignal, ready: () => void): Promise<void> {
@@ -110,7 +131,7 @@ export class Knowledge {
     }
   }
 
-  async #take(partition: number, { key, value }: Rec): Promise<void> {
+  async #take(partition: number, { key, value, offset }: Rec): Promise<void> {
     if (key === undefined) return;
     const slash = key.indexOf('/');
     const [tenant, documentId] = [key.slice(0, slash) as TenantId, key.slice(slash + 1)];
@@ -126,6 +147,7 @@ export class Knowledge {
     for (const entry of entries) desk.entries.set(entry.id, entry);
     if (document) desk.documents.set(documentId, entries);
     else desk.documents.delete(documentId);
+    desk.version = offset;
   }
 
   /** undefined: nothing that can be searched, so the key holds nothing. One bad record must not keep the others from being read. */
@@ -161,7 +183,7 @@ export class Knowledge {
 
 function newDesk(partition: number): Desk {
   const index = new MiniSearch<Entry>({ fields: ['heading', 'title', 'text'], tokenize: tokens, processTerm: normalise });
-  return { partition, index, entries: new Map(), documents: new Map() };
+  return { partition, index, entries: new Map(), documents: new Map(), version: -1 };
 }
 
 function mayRead(document: Document | undefined, { person, agent }: Reader): boolean {
