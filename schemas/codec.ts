@@ -4,16 +4,20 @@
  */
 import avsc from 'avsc';
 import type { AvroSchema } from './avro.ts';
+import { type Decode, decoder } from './decoder.ts';
 import { EvenkeelError } from './errors.ts';
 import { SHAPES, type ShapeName, type ValueOf } from './records.ts';
 
 export type Registered = { readonly id: number; readonly name: ShapeName; readonly schema: AvroSchema };
 export type Decoded = { readonly [N in ShapeName]: { readonly name: N; readonly value: ValueOf<N> } }[ShapeName];
+export type Tagged = { readonly [N in ShapeName]: { readonly type: N } & ValueOf<N> }[ShapeName];
 
 export interface Codec {
   encode<N extends ShapeName>(name: N, value: ValueOf<N>): Uint8Array;
   /** For topics that only we write. @throws EvenkeelError `schema_unknown`, `record_unreadable` */
   decode(bytes: Uint8Array): Decoded;
+  /** The same as one object with its name as `type`, read where it stands in a larger buffer. @throws as `decode` */
+  decodeTagged(bytes: Uint8Array, from: number, to: number): Tagged;
   /** For what a stranger wrote: bounded before it is decoded. @throws also `record_too_large`, `record_hostile` */
   decodeHostile(bytes: Uint8Array, maxBytes: number): Decoded;
   /** Whether that wire bytes' schema id is known. */
@@ -34,32 +38,42 @@ function typeOf(name: ShapeName): avsc.Type {
   return type;
 }
 
-type Reader = { readonly name: ShapeName; readonly schema: AvroSchema; readonly type: avsc.Type; readonly resolver: avsc.Resolver | undefined };
+type Reader = { readonly name: ShapeName; readonly schema: AvroSchema; readonly plain: Decode<unknown>; readonly tagged: Decode<unknown> };
+
+/** Bytes of today's shape are read by compiled code, those of an older one by avsc's resolution of the two. */
+function readerOf({ name, schema }: Registered, type: avsc.Type, current: boolean): Reader {
+  if (current) return { name, schema, plain: decoder(SHAPES[name].avro), tagged: decoder(SHAPES[name].avro, name) };
+  const [mine, resolver] = [typeOf(name), typeOf(name).createResolver(type)];
+  const plain: Decode<object> = (bytes, from, to) => ({ ...(mine.fromBuffer(Buffer.from(bytes.subarray(from, to)), resolver) as object) });
+  return { name, schema, plain, tagged: (...where) => ({ type: name, ...plain(...where) }) };
+}
 
 /** `registered`: every version of every subject; the writer uses the one that equals today's shape. */
 export function createCodec(registered: readonly Registered[]): Codec {
   const readers = new Map<number, Reader>();
   const writers = new Map<ShapeName, number>();
-  for (const { id, name, schema } of registered) {
-    const type = avsc.Type.forSchema(schema as avsc.Schema);
-    const mine = typeOf(name);
-    const current = JSON.stringify(type.schema({ exportAttrs: true })) === JSON.stringify(mine.schema({ exportAttrs: true }));
-    if (current) writers.set(name, id);
-    readers.set(id, { name, schema, type: mine, resolver: current ? undefined : mine.createResolver(type) });
+  for (const each of registered) {
+    const type = avsc.Type.forSchema(each.schema as avsc.Schema);
+    const current = JSON.stringify(type.schema({ exportAttrs: true })) === JSON.stringify(typeOf(each.name).schema({ exportAttrs: true }));
+    if (current) writers.set(each.name, each.id);
+    readers.set(each.id, readerOf(each, type, current));
   }
-  const reader = (bytes: Uint8Array): Reader => {
-    const found = readers.get(schemaId(bytes));
-    if (!found) throw new EvenkeelError('schema_unknown', `schema id ${schemaId(bytes)} is not registered here`);
+  const reader = (bytes: Uint8Array, from = 0, to = bytes.byteLength): Reader => {
+    const id = schemaId(bytes, from, to);
+    const found = readers.get(id);
+    if (!found) throw new EvenkeelError('schema_unknown', `schema id ${id} is not registered here`);
     return found;
   };
-  const decode = (bytes: Uint8Array): Decoded => {
-    const { name, type, resolver } = reader(bytes);
+  const read = <T>(how: 'plain' | 'tagged', by: Reader, bytes: Uint8Array, from: number, to: number): T => {
     try {
-      const value = type.fromBuffer(Buffer.from(bytes.buffer, bytes.byteOffset + HEADER, bytes.byteLength - HEADER), resolver);
-      return { name, value } as Decoded;
+      return by[how](bytes, from + HEADER, to) as T;
     } catch (cause) {
-      throw new EvenkeelError('record_unreadable', `not a ${name}: ${(cause as Error).message}`, { cause });
+      throw new EvenkeelError('record_unreadable', `not a ${by.name}: ${(cause as Error).message}`, { cause });
     }
+  };
+  const decode = (bytes: Uint8Array): Decoded => {
+    const by = reader(bytes);
+    return { name: by.name, value: read('plain', by, bytes, 0, bytes.byteLength) } as Decoded;
   };
   return {
     encode(name, value) {
@@ -68,6 +82,7 @@ export function createCodec(registered: readonly Registered[]): Codec {
       return frame(id, typeOf(name).toBuffer(value));
     },
     decode,
+    decodeTagged: (bytes, from, to) => read('tagged', reader(bytes, from, to), bytes, from, to),
     decodeHostile(bytes, maxBytes) {
       if (bytes.byteLength > maxBytes) throw new EvenkeelError('record_too_large', `${bytes.byteLength} bytes, at most ${maxBytes}`);
       const { schema } = reader(bytes);
@@ -93,9 +108,10 @@ function frame(id: number, body: Uint8Array): Uint8Array {
 }
 
 /** @throws EvenkeelError `record_unreadable` when the bytes are not in the wire format */
-function schemaId(bytes: Uint8Array): number {
-  if (bytes.byteLength < HEADER || bytes[0] !== 0) throw new EvenkeelError('record_unreadable', 'no Confluent wire header');
-  return new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength).getUint32(1);
+function schemaId(bytes: Uint8Array, from = 0, to = bytes.byteLength): number {
+  if (to - from < HEADER || bytes[from] !== 0) throw new EvenkeelError('record_unreadable', 'no Confluent wire header');
+  const byte = (at: number) => bytes[from + at] as number;
+  return ((byte(1) << 24) | (byte(2) << 16) | (byte(3) << 8) | byte(4)) >>> 0;
 }
 
 function hostile(why: string): EvenkeelError {

@@ -4,13 +4,14 @@
  */
 import { EvenkeelError } from '#schemas/errors.ts';
 import type { Offset } from '#schemas/ids.ts';
+import { FoldedRows } from './folded-rows.ts';
 import type { Transaction } from './history.ts';
 import type { Machine, Row, State, Work } from './machine.ts';
-import { Overlay } from './overlay.ts';
 import type { Meta, Store } from './ports.ts';
 
-/** Events folded before a batch is written: large enough to spread the write's cost, small enough to bound memory. */
-const EVENTS_PER_WRITE = 2_000;
+/** A batch is written when so many rows have changed, or so many events were folded: memory is bounded, and a busy row is written seldom. */
+const ROWS_PER_WRITE = 5_000;
+const EVENTS_PER_WRITE = 100_000;
 
 export function emptyMeta(version: number, partitions: number): Meta {
   return { positions: { history: 0, words: 0 }, batch: 0, time: 0, inputs: {}, version, partitions };
@@ -18,13 +19,13 @@ export function emptyMeta(version: number, partitions: number): Meta {
 
 export class Folder<A, R, K, I extends Row, E, X extends Work> {
   readonly #store: Store;
-  readonly #overlay: Overlay<A, R, K, I, E, X>;
+  readonly #rows: FoldedRows<A, R, K, I, E, X>;
   #meta: Meta;
   #pending = 0;
 
   constructor(machine: Machine<A, R, K, I, E, X>, store: Store, partitions: number) {
     this.#store = store;
-    this.#overlay = new Overlay(machine, store);
+    this.#rows = new FoldedRows(machine, store);
     this.#meta = store.meta ?? emptyMeta(machine.version, partitions);
   }
 
@@ -37,10 +38,9 @@ export class Folder<A, R, K, I extends Row, E, X extends Work> {
     const { batch, events, next } = transaction;
     this.#check(batch.number, batch.partitions);
     for (const { event, offset } of events) {
-      const after = this.#overlay.apply(event, batch.time);
+      const after = this.#rows.apply(event, batch.time);
       seen?.(event, offset, after);
     }
-    this.#overlay.settle();
     this.#meta = {
       ...this.#meta,
       positions: { ...this.#meta.positions, history: next },
@@ -49,19 +49,19 @@ export class Folder<A, R, K, I extends Row, E, X extends Work> {
       inputs: { ...this.#meta.inputs, ...Object.fromEntries(batch.inputs.map((input) => [input.topic, input.next])) },
     };
     this.#pending += events.length + 1;
-    if (this.#pending >= EVENTS_PER_WRITE) this.flush();
+    if (this.#pending >= EVENTS_PER_WRITE || this.#rows.changed >= ROWS_PER_WRITE) this.flush();
   }
 
   /** Makes what was folded durable. */
   flush(): void {
     if (this.#pending === 0) return;
-    this.#store.write(this.#overlay.writes(), this.#meta);
-    this.#overlay.committed();
+    this.#store.write(this.#rows.writes(), this.#meta);
+    this.#rows.committed();
     this.#pending = 0;
   }
 
   state(row: Row): State<A, R, K> {
-    return this.#overlay.state(row);
+    return this.#rows.state(row);
   }
 
   #check(number: number, partitions: number): void {

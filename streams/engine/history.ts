@@ -40,12 +40,15 @@ export class HistoryReader<E> {
   }
 
   #decode(record: Rec): E | Batch {
-    if (record.value === null) throw broken(record, 'a tombstone in the history');
+    const { history } = this.#machine;
+    const { span } = record;
     try {
-      return this.#machine.history.decode(record.value);
+      if (span && history.decodeAt) return history.decodeAt(span.bytes, span.from, span.to);
+      if (record.value !== null) return history.decode(record.value);
     } catch (cause) {
       throw new EvenkeelError('fold_failed', `history at offset ${record.offset}: ${(cause as Error).message}`, { cause });
     }
+    throw broken(record, 'a tombstone in the history');
   }
 }
 

@@ -41,12 +41,17 @@ export interface RowCodec<T> {
   decode(bytes: Uint8Array): T;
 }
 
+/** `decodeAt` reads a value where it stands in a larger buffer, from `from` to `to`. */
+export interface HistoryCodec<T> extends RowCodec<T> {
+  decodeAt?(bytes: Uint8Array, from: number, to: number): T;
+}
+
 export interface Machine<A, R, K, I extends Row, E, X extends Work> {
   /** A change of the fold or of its keys raises it, and invalidates snapshots and local stores. */
   readonly version: number;
   readonly rows: { readonly account: RowCodec<A>; readonly item: RowCodec<R>; readonly mark: RowCodec<K> };
   /** The history's bytes on the wire. */
-  readonly history: RowCodec<E | Batch>;
+  readonly history: HistoryCodec<E | Batch>;
   /** Reads a words record back at recovery: whose it is. */
   wordsOf(value: Uint8Array): NonNullable<Output['words']>;
   isBatch(entry: E | Batch): entry is Batch;

@@ -4,16 +4,14 @@
  * Invariant 3: what `writes` returns is, with the position, one batch of the store.
  */
 import type { Instant, TenantId } from '#schemas/ids.ts';
-import { dueKey, itemKey, markKey, queueItem, queueKey, wordsKey, wordsName } from './keys.ts';
-import type { ItemId, Keys, Machine, Output, Row, RowCodec, State, Work } from './machine.ts';
-import type { Table, View, Write } from './ports.ts';
+import { itemKey, markKey, queueItem, queueKey, wordsKey, wordsName } from './keys.ts';
+import type { ItemId, Machine, Output, Row, State, Work } from './machine.ts';
+import type { View, Write } from './ports.ts';
 import { RowCache } from './row-cache.ts';
+import { type RowTable, RowWrites } from './row-writes.ts';
 import { TenantQueues } from './tenant-queues.ts';
 
-const EMPTY = new Uint8Array(0);
-
 type Cell = { readonly tenant: TenantId; readonly id: string; readonly before: unknown; after: unknown };
-type RowTable = 'account' | 'item' | 'mark';
 type Words = NonNullable<Output['words']> & { readonly bytes: Uint8Array };
 
 export class Overlay<A, R, K, I extends Row, E, X extends Work> {
@@ -22,6 +20,7 @@ export class Overlay<A, R, K, I extends Row, E, X extends Work> {
   readonly #cells = { account: new Map<string, Cell>(), item: new Map<string, Cell>(), mark: new Map<string, Cell>() };
   readonly #cache = { account: new RowCache(), item: new RowCache(), mark: new RowCache() };
   readonly #queues: TenantQueues;
+  readonly #rowWrites: RowWrites<A, R, K, I, E, X>;
   #words: Words[] = [];
   #undo: (() => void)[] = [];
   /** How many more items should run than are committed. */
@@ -31,6 +30,7 @@ export class Overlay<A, R, K, I extends Row, E, X extends Work> {
     this.#machine = machine;
     this.#view = view;
     this.#queues = new TenantQueues(view);
+    this.#rowWrites = new RowWrites(machine);
   }
 
   state(row: Row): State<A, R, K> {
@@ -101,9 +101,7 @@ export class Overlay<A, R, K, I extends Row, E, X extends Work> {
   /** The batch for the store: rows and the secondary keys that follow from them. */
   writes(): readonly Write[] {
     const writes: Write[] = [];
-    for (const [key, cell] of this.#cells.account) writes.push(rowWrite('account', key, this.#machine.rows.account, cell.after as A));
-    for (const [key, cell] of this.#cells.mark) this.#writeMark(writes, key, cell);
-    for (const [key, cell] of this.#cells.item) this.#writeItem(writes, key, cell);
+    for (const table of ['account', 'mark', 'item'] as const) for (const cell of this.#cells[table].values()) this.#rowWrites.add(writes, table, cell);
     this.#writeWords(writes);
     return writes;
   }
@@ -165,8 +163,8 @@ export class Overlay<A, R, K, I extends Row, E, X extends Work> {
 
   #setItem(tenant: TenantId, id: ItemId, before: R | undefined, after: R | undefined): void {
     this.#set('item', tenant, id, after);
-    this.#moveQueue(tenant, id, this.#itemKeys(before).queue, this.#itemKeys(after).queue);
-    const delta = Number(this.#running(after)) - Number(this.#running(before));
+    this.#moveQueue(tenant, id, this.#rowWrites.itemKeys(before).queue, this.#rowWrites.itemKeys(after).queue);
+    const delta = Number(this.#rowWrites.running(after)) - Number(this.#rowWrites.running(before));
     this.runningDelta += delta;
     this.#undo.push(() => {
       this.runningDelta -= delta;
@@ -181,43 +179,11 @@ export class Overlay<A, R, K, I extends Row, E, X extends Work> {
     this.#undo.push(() => this.#queues.change(tenant, add, remove));
   }
 
-  #running(item: R | undefined): boolean {
-    return item !== undefined && this.#machine.effect(item) !== undefined;
-  }
-
-  #itemKeys(item: R | undefined): Keys {
-    return item === undefined ? {} : this.#machine.itemKeys(item);
-  }
-
-  #writeMark(writes: Write[], key: string, cell: Cell): void {
-    const [before, after] = [cell.before as K | undefined, cell.after as K | undefined];
-    writes.push(rowWrite('mark', key, this.#machine.rows.mark, after));
-    const due = (mark: K | undefined) => (mark === undefined ? undefined : this.#machine.markKeys(mark).due);
-    writeIndex(
-      writes,
-      'due',
-      indexKey(due(before), (at) => dueKey(at, 'm', key)),
-      indexKey(due(after), (at) => dueKey(at, 'm', key)),
-    );
-  }
-
-  #writeItem(writes: Write[], key: string, cell: Cell): void {
-    const [before, after] = [cell.before as R | undefined, cell.after as R | undefined];
-    const [was, is] = [this.#itemKeys(before), this.#itemKeys(after)];
-    writes.push(rowWrite('item', key, this.#machine.rows.item, after));
-    const queued = (order: number) => queueKey(cell.tenant, order, cell.id);
-    writeIndex(writes, 'queue', indexKey(was.queue, queued), indexKey(is.queue, queued));
-    const due = (at: number) => dueKey(at, 'i', key);
-    writeIndex(writes, 'due', indexKey(was.due, due), indexKey(is.due, due));
-    writeIndex(writes, 'running', this.#running(before) ? key : undefined, this.#running(after) ? key : undefined);
-    for (const name of was.words ?? []) if (!is.words?.includes(name)) writes.push({ table: 'words', key: itemKey(cell.tenant, name), value: undefined });
-  }
-
   /** Words whose request ended within the same transaction are not kept. */
   #writeWords(writes: Write[]): void {
     for (const words of this.#words) {
       const item = this.#read('item', words.tenant, words.item) as R | undefined;
-      if (this.#itemKeys(item).words?.includes(wordsName(words.mark, words.step)))
+      if (this.#rowWrites.itemKeys(item).words?.includes(wordsName(words.mark, words.step)))
         writes.push({ table: 'words', key: wordsKey(words.tenant, words.mark, words.step), value: words.bytes });
     }
   }
@@ -226,18 +192,4 @@ export class Overlay<A, R, K, I extends Row, E, X extends Work> {
 function rowKey(table: RowTable, tenant: TenantId, id: string): string {
   if (table === 'account') return tenant;
   return table === 'item' ? itemKey(tenant, id) : markKey(tenant, id);
-}
-
-function rowWrite<T>(table: Table, key: string, codec: RowCodec<T>, value: T | undefined): Write {
-  return { table, key, value: value === undefined ? undefined : codec.encode(value) };
-}
-
-function indexKey(value: number | undefined, key: (value: number) => string): string | undefined {
-  return value === undefined ? undefined : key(value);
-}
-
-function writeIndex(writes: Write[], table: Table, was: string | undefined, is: string | undefined): void {
-  if (was === is) return;
-  if (was !== undefined) writes.push({ table, key: was, value: undefined });
-  if (is !== undefined) writes.push({ table, key: is, value: EMPTY });
 }

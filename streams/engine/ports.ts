@@ -2,6 +2,8 @@
 import type { Instant, Offset } from '#schemas/ids.ts';
 import type { Output, Row, Work } from './machine.ts';
 
+/** Where a record's value stands in what was fetched: a fold reads millions there, without a view of their own for each. */
+export type Span = { readonly bytes: Uint8Array; readonly from: number; readonly to: number };
 export type Rec = {
   readonly offset: Offset;
   readonly key: string | undefined;
@@ -9,6 +11,7 @@ export type Rec = {
   /** The broker's append time, ms. */
   readonly timestamp: Instant;
   readonly headers: Readonly<Record<string, Uint8Array>>;
+  readonly span?: Span | undefined;
 };
 /** Next offset to read, by topic (all of one partition). */
 export type Offsets = Readonly<Record<string, Offset>>;

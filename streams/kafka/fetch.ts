@@ -7,7 +7,7 @@ import { createRequire } from 'node:module';
 import { gunzipSync, zstdDecompressSync } from 'node:zlib';
 import { EvenkeelError } from '#schemas/errors.ts';
 import type { Offset } from '#schemas/ids.ts';
-import type { Rec } from '#streams/engine/ports.ts';
+import type { Rec, Span } from '#streams/engine/ports.ts';
 import { type FetchBroker, sendTo } from './client.ts';
 
 export type Wanted = { readonly topic: string; readonly partition: number; readonly offset: Offset };
@@ -46,10 +46,11 @@ export function fetch(broker: FetchBroker, wanted: readonly Wanted[], waitMs: nu
 type Response = { readonly clientSideThrottleTime: number; readonly partitions: readonly Fetched[] };
 
 class Cursor {
-  at = 0;
+  at: number;
   readonly bytes: Buffer;
-  constructor(bytes: Buffer) {
+  constructor(bytes: Buffer, at = 0) {
     this.bytes = bytes;
+    this.at = at;
   }
   int8(): number {
     return this.bytes.readInt8(this.#step(1));
@@ -75,6 +76,14 @@ class Cursor {
   }
   /** Zig-zag, up to 53 bits: lengths, and deltas of offset and time. */
   varint(): number {
+    const first = this.bytes[this.at] as number;
+    if (first < 0x80) {
+      this.at++;
+      return (first >>> 1) ^ -(first & 1);
+    }
+    return this.#longVarint();
+  }
+  #longVarint(): number {
     let [value, scale] = [0, 1];
     for (;;) {
       const byte = this.bytes.readUInt8(this.at++);
@@ -87,6 +96,11 @@ class Cursor {
   varbytes(): Buffer | null {
     const length = this.varint();
     return length < 0 ? null : this.take(length);
+  }
+  /** Past bytes that a varint counts. */
+  skip(): void {
+    const length = this.varint();
+    if (length > 0) this.at += length;
   }
   #step(length: number): number {
     const at = this.at;
@@ -196,20 +210,54 @@ function readRecords(batch: RecordBatch, position: Offset, into: Rec[]): void {
   const from = new Cursor(inflate(batch));
   for (let index = 0; index < batch.count; index++) {
     const end = from.varint() + from.at;
-    from.int8();
+    from.at++;
     const [timeDelta, offset] = [from.varint(), batch.base + from.varint()];
-    if (offset >= position) into.push(readRecord(from, offset, batch.appended ? batch.maxTime : batch.firstTime + timeDelta));
+    if (offset >= position) into.push(new FetchedRecord(from, offset, batch.appended ? batch.maxTime : batch.firstTime + timeDelta));
     from.at = end;
   }
 }
 
-function readRecord(from: Cursor, offset: Offset, timestamp: number): Rec {
-  const key = from.varbytes();
-  const value = from.varbytes();
-  const headers: (readonly [string, Uint8Array])[] = [];
-  for (let left = from.varint(); left > 0; left--) headers.push([from.varbytes()?.toString() ?? '', from.varbytes() ?? new Uint8Array(0)]);
-  // Not by assignment: a stranger may call a header `__proto__`.
-  return { offset, key: key === null ? undefined : key.toString(), value, timestamp, headers: Object.fromEntries(headers) };
+const NO_HEADERS: Rec['headers'] = Object.freeze({});
+
+/** A view into its batch: what nobody asks for is not made. */
+class FetchedRecord implements Rec, Span {
+  readonly offset: Offset;
+  readonly timestamp: number;
+  readonly bytes: Buffer;
+  readonly #key: number;
+  /** Of the value, which is null when it would end before it begins. */
+  readonly from: number;
+  readonly to: number;
+
+  constructor(cursor: Cursor, offset: Offset, timestamp: number) {
+    this.offset = offset;
+    this.timestamp = timestamp;
+    this.bytes = cursor.bytes;
+    this.#key = cursor.at;
+    cursor.skip();
+    const length = cursor.varint();
+    this.from = cursor.at;
+    this.to = cursor.at + length;
+  }
+
+  get span(): Span | undefined {
+    return this.to < this.from ? undefined : this;
+  }
+  get value(): Uint8Array | null {
+    return this.to < this.from ? null : this.bytes.subarray(this.from, this.to);
+  }
+  get key(): string | undefined {
+    return new Cursor(this.bytes, this.#key).varbytes()?.toString();
+  }
+  get headers(): Rec['headers'] {
+    const from = new Cursor(this.bytes, Math.max(this.from, this.to));
+    const count = from.varint();
+    if (count <= 0) return NO_HEADERS;
+    const headers: (readonly [string, Uint8Array])[] = [];
+    for (let left = count; left > 0; left--) headers.push([from.varbytes()?.toString() ?? '', from.varbytes() ?? new Uint8Array(0)]);
+    // Not by assignment: a stranger may call a header `__proto__`.
+    return Object.fromEntries(headers);
+  }
 }
 
 /** Our topics are stored uncompressed whatever a producer sends; a topic that was not made by our provisioner may not be. */

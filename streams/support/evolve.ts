@@ -13,11 +13,33 @@ const COMMANDS_REMEMBERED_MS = 40 * 86_400_000;
 
 export const commandMark = (command: string): string => `k_${command}`;
 
+/** The rows that an event changes, or asks in order to change another. */
 export function rowOf(event: Event): Row {
   const { tenant } = event;
-  if ('command' in event) return { tenant, mark: commandMark(event.command) };
-  if ('conversation' in event) return { tenant, item: event.conversation, mark: event.request };
-  return 'request' in event ? { tenant, mark: event.request } : { tenant };
+  switch (event.type) {
+    case 'request_queued':
+    case 'hold_placed':
+    case 'request_finished':
+      return { tenant, item: event.conversation, mark: event.request };
+    case 'step_started':
+    case 'cost_recorded':
+    case 'step_finished':
+    case 'step_failed':
+    case 'hold_settled':
+      return { tenant, item: event.conversation, mark: undefined };
+    case 'request_forgotten':
+      return { tenant, item: undefined, mark: event.request };
+    case 'step_refused':
+    case 'request_refused':
+    case 'request_conflicted':
+    case 'alert_raised':
+    case 'forecast_raised':
+    case 'error_rate_raised':
+    case 'alert_cleared':
+      return { tenant, item: undefined, mark: undefined };
+    default:
+      return { tenant, item: undefined, mark: commandMark(event.command) };
+  }
 }
 
 type Fold<E> = (rows: Rows, event: E, at: Instant) => Rows;

@@ -127,35 +127,44 @@ export type Change = { readonly [K in Sums]?: number } & Partial<Alerts>;
 
 /** In the windows named by `keys`. @throws RangeError when a balance would hold less than nothing: a fold defect */
 export function post(account: Account, keys: WindowKeys, change: Change, only?: Window): Account {
-  let balances = account.balances;
+  const balances = [...account.balances];
+  // Most events change balances that stay: the order and what is kept are the same as before.
+  let same = true;
   for (const window of WINDOWS) {
     if (only !== undefined && window !== only) continue;
-    const before = balance(account, window, keyOf(window, keys));
-    const after: Balance = {
-      window,
-      key: before.key,
-      settled: (before.settled + (change.settled ?? 0)) as MicroUsd,
-      held: (before.held + (change.held ?? 0)) as MicroUsd,
-      granted: (before.granted + (change.granted ?? 0)) as MicroUsd,
-      alerted: change.alerted ?? before.alerted,
-      settledTokens: before.settledTokens + (change.settledTokens ?? 0),
-      heldTokens: before.heldTokens + (change.heldTokens ?? 0),
-      grantedTokens: before.grantedTokens + (change.grantedTokens ?? 0),
-      alertedTokens: change.alertedTokens ?? before.alertedTokens,
-      forecast: change.forecast ?? before.forecast,
-      forecastTokens: change.forecastTokens ?? before.forecastTokens,
-    };
+    const key = keyOf(window, keys);
+    const at = balances.findIndex((each) => each.key === key && each.window === window);
+    const before = balances[at] ?? balance(account, window, key);
+    const after = changed(before, change);
     if (after.held < 0 || after.heldTokens < 0)
-      throw new RangeError(`${account.tenant}: ${window} ${before.key} would hold ${after.held} micro-dollars and ${after.heldTokens} tokens`);
-    balances = [...balances.filter((each) => each.window !== window || each.key !== before.key), after];
+      throw new RangeError(`${account.tenant}: ${window} ${key} would hold ${after.held} micro-dollars and ${after.heldTokens} tokens`);
+    balances[at < 0 ? balances.length : at] = after;
+    same &&= at >= 0 && holds(before) === holds(after);
   }
-  return { ...account, balances: prune(balances) };
+  return { ...account, balances: same ? balances : prune(balances) };
+}
+
+const holds = ({ held, heldTokens }: Balance): boolean => held > 0 || heldTokens > 0;
+
+function changed(before: Balance, change: Change): Balance {
+  return {
+    window: before.window,
+    key: before.key,
+    settled: (before.settled + (change.settled ?? 0)) as MicroUsd,
+    held: (before.held + (change.held ?? 0)) as MicroUsd,
+    granted: (before.granted + (change.granted ?? 0)) as MicroUsd,
+    alerted: change.alerted ?? before.alerted,
+    settledTokens: before.settledTokens + (change.settledTokens ?? 0),
+    heldTokens: before.heldTokens + (change.heldTokens ?? 0),
+    grantedTokens: before.grantedTokens + (change.grantedTokens ?? 0),
+    alertedTokens: change.alertedTokens ?? before.alertedTokens,
+    forecast: change.forecast ?? before.forecast,
+    forecastTokens: change.forecastTokens ?? before.forecastTokens,
+  };
 }
 
 /** In one order, so that equal balances have equal bytes; a window with a hold on it is never dropped. */
 function prune(balances: readonly Balance[]): readonly Balance[] {
   const sorted = [...balances].sort((a, b) => (a.window === b.window ? (a.key < b.key ? 1 : -1) : a.window < b.window ? -1 : 1));
-  return sorted.filter(
-    (each) => each.held > 0 || each.heldTokens > 0 || sorted.filter((other) => other.window === each.window && other.key > each.key).length < KEPT,
-  );
+  return sorted.filter((each) => holds(each) || sorted.filter((other) => other.window === each.window && other.key > each.key).length < KEPT);
 }

@@ -4,6 +4,7 @@
  */
 import avsc from 'avsc';
 import { as, boolean, type Infer, int, list, long, nullable, oneOf, type RecordShape, record, string } from '#schemas/avro.ts';
+import { decoder } from '#schemas/decoder.ts';
 import { MODES, OUTCOMES, REASONS, STEP_CALLS, STEP_KINDS, type Trouble, WINDOWS } from '#schemas/events.ts';
 import { type ConversationId, type Instant, type MicroUsd, type PersonId, type RequestId, type TenantId, ZERO } from '#schemas/ids.ts';
 import { DEFAULT_POLICY, POLICY_RECORD } from '#schemas/policy.ts';
@@ -121,10 +122,8 @@ export type Mark = Infer<typeof MARK>;
 
 function canonical<T>(shape: RecordShape<T>): RowCodec<T> {
   const type = avsc.Type.forSchema(shape.avro as avsc.Schema);
-  return {
-    encode: (value) => type.toBuffer(value),
-    decode: (bytes) => type.fromBuffer(Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength)) as T,
-  };
+  const read = decoder<T>(shape.avro);
+  return { encode: (value) => type.toBuffer(value), decode: (bytes) => read(bytes, 0, bytes.byteLength) };
 }
 
 export const rows = { account: canonical(ACCOUNT), item: canonical(CONVERSATION), mark: canonical(MARK) };

@@ -5,7 +5,7 @@ import type { Batch, Event } from '#schemas/events.ts';
 import { EVENTS } from '#schemas/events.ts';
 import type { ConversationId, MicroUsd, RequestId, TenantId } from '#schemas/ids.ts';
 import { wordsName } from '#streams/engine/keys.ts';
-import type { Charge, Keys, Machine, RowCodec, Work } from '#streams/engine/machine.ts';
+import type { Charge, HistoryCodec, Keys, Machine, Work } from '#streams/engine/machine.ts';
 import { decide, ready } from './decide.ts';
 import { evolve, rowOf } from './evolve.ts';
 import type { Dispatch, Input, Wake } from './input.ts';
@@ -75,15 +75,11 @@ function charge(event: Event): Charge | undefined {
   return event.type === 'hold_settled' ? { held: -charged(event.held), spent: charged(event.settled) } : undefined;
 }
 
-function historyCodec(codec: Codec): RowCodec<Event | Batch> {
-  return {
-    encode(entry) {
-      return codec.encode(entry.type, entry);
-    },
-    decode(bytes) {
-      const { name, value } = codec.decode(bytes);
-      if (!Object.hasOwn(EVENTS, name)) throw new EvenkeelError('fold_failed', `${name} is no event of the history`);
-      return { type: name, ...value } as Event | Batch;
-    },
+function historyCodec(codec: Codec): HistoryCodec<Event | Batch> {
+  const decodeAt = (bytes: Uint8Array, from: number, to: number) => {
+    const entry = codec.decodeTagged(bytes, from, to);
+    if (!Object.hasOwn(EVENTS, entry.type)) throw new EvenkeelError('fold_failed', `${entry.type} is no event of the history`);
+    return entry as Event | Batch;
   };
+  return { encode: (entry) => codec.encode(entry.type, entry), decode: (bytes) => decodeAt(bytes, 0, bytes.byteLength), decodeAt };
 }

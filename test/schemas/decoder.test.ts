@@ -1,0 +1,77 @@
+import avsc from 'avsc';
+import fc from 'fast-check';
+import { describe, expect, test } from 'vitest';
+import { type AvroSchema, list, long, nullable, record, string } from '#schemas/avro.ts';
+import { createCodec } from '#schemas/codec.ts';
+import { decoder } from '#schemas/decoder.ts';
+import { SHAPES, type ShapeName } from '#schemas/records.ts';
+
+/** Beyond it avsc writes the sign of a number wrong. */
+const LARGEST = 2 ** 52 - 1;
+const numbers = fc.oneof(fc.maxSafeInteger(), fc.integer({ min: -200, max: 200 })).map((n) => Math.max(-LARGEST, Math.min(LARGEST, n)));
+const PRIMITIVES: Readonly<Record<string, fc.Arbitrary<unknown>>> = {
+  string: fc.oneof(fc.string({ unit: 'grapheme', maxLength: 90 }), fc.constantFrom('acme', 'Ã©', 'é', '')),
+  long: numbers,
+  int: fc.integer({ min: -(2 ** 31), max: 2 ** 31 - 1 }),
+  boolean: fc.boolean(),
+  bytes: fc.uint8Array({ maxLength: 40 }).map((bytes) => Buffer.from(bytes)),
+  null: fc.constant(null),
+};
+
+/** Any value of a schema. */
+function anyOf(schema: AvroSchema): fc.Arbitrary<unknown> {
+  if (typeof schema === 'string') return PRIMITIVES[schema] as fc.Arbitrary<unknown>;
+  if (Array.isArray(schema)) return fc.oneof(...(schema as readonly AvroSchema[]).map(anyOf));
+  const one = schema as Exclude<AvroSchema, string | readonly AvroSchema[]>;
+  if (one.type === 'array') return fc.array(anyOf(one.items), { maxLength: 3 });
+  if (one.type === 'enum') return fc.constantFrom(...one.symbols);
+  return fc.record(Object.fromEntries(one.fields.map(({ name, type }) => [name, anyOf(type)])));
+}
+
+describe('bytes of every shape', () => {
+  test.each(Object.keys(SHAPES) as ShapeName[])('%s reads as avsc wrote it', (name) => {
+    const type = avsc.Type.forSchema(SHAPES[name].avro as avsc.Schema);
+    const read = decoder<object>(SHAPES[name].avro);
+    const around = Buffer.from('..');
+    fc.assert(
+      fc.property(anyOf(SHAPES[name].avro), (value) => {
+        const bytes = type.toBuffer(value);
+        expect(read(Buffer.concat([around, bytes, around]), 2, 2 + bytes.length)).toEqual(value);
+        expect(type.toBuffer(read(bytes, 0, bytes.length))).toEqual(bytes);
+      }),
+      { numRuns: 40 },
+    );
+  });
+});
+
+describe('what is not such a value throws', () => {
+  const read = decoder(record('r', { name: string, of: list(nullable(long)) }).avro);
+  test('any bytes end as a value or as a RangeError, at once', () => {
+    fc.assert(
+      fc.property(fc.uint8Array({ maxLength: 60 }), (bytes) => {
+        try {
+          read(bytes, 0, bytes.length);
+        } catch (error) {
+          expect(error).toBeInstanceOf(RangeError);
+        }
+      }),
+      { numRuns: 3_000 },
+    );
+  });
+
+  test('a value may not reach into what stands behind it, nor leave a rest', () => {
+    const bytes = Buffer.from([2, 97, 0, 0]);
+    expect(read(bytes, 0, 3)).toEqual({ name: 'a', of: [] });
+    expect(() => read(bytes, 0, 2)).toThrow('ends early');
+    expect(() => read(bytes, 0, 4)).toThrow('after its end');
+  });
+});
+
+test('a record of an older version of its shape is resolved against today’s', () => {
+  const today = SHAPES.cost_recorded.avro as Extract<AvroSchema, { readonly type: 'record' }>;
+  const before = { ...today, fields: today.fields.filter(({ name }) => name !== 'priceVersion') };
+  const codec = createCodec([{ id: 901, name: 'cost_recorded', schema: before }]);
+  const value = Object.fromEntries(before.fields.map(({ name, type }) => [name, type === 'string' ? 'x' : type === 'boolean' ? true : 5]));
+  const bytes = Buffer.concat([Buffer.from([0, 0, 0, 901 >> 8, 901 & 255]), avsc.Type.forSchema(before as avsc.Schema).toBuffer(value)]);
+  expect(codec.decodeTagged(bytes, 0, bytes.length)).toEqual({ type: 'cost_recorded', ...value, priceVersion: 0 });
+});

@@ -1,0 +1,82 @@
+import fc from 'fast-check';
+import { expect, test } from 'vitest';
+import { createCodec, localSchemas } from '#schemas/codec.ts';
+import type { Event } from '#schemas/events.ts';
+import type { ConversationId, MicroUsd, PersonId, RequestId, TenantId } from '#schemas/ids.ts';
+import { emptyMeta } from '#streams/engine/fold.ts';
+import { FoldedRows } from '#streams/engine/folded-rows.ts';
+import { Overlay } from '#streams/engine/overlay.ts';
+import { SeenKeys } from '#streams/engine/seen-keys.ts';
+import { stateHash } from '#streams/engine/state-hash.ts';
+import { memoryStores } from '#streams/memory/store.ts';
+import { support } from '#streams/support/support.ts';
+
+const machine = support(createCodec(localSchemas()));
+const windows = { day: '2026-11-24', month: '2026-11' };
+const money = (amount: number) => amount as MicroUsd;
+
+/** The life of request `n` of a tenant, in order; its conversation is its own. */
+function life(tenant: TenantId, n: number): readonly Event[] {
+  const of = { tenant, request: `r_${n}` as RequestId, conversation: `c_${n}` as ConversationId };
+  const queued = { person: 'p_1' as PersonId, bodyDigest: 'd', source: 'http', arrival: n, deadline: 9e12, estimate: money(50) } as const;
+  const cost = { step: 'model', attempt: 1, amount: money(7), inputTokens: 9, outputTokens: 4, model: 'offline', presumed: false, priceVersion: 1 };
+  return [
+    { type: 'request_queued', ...of, ...queued },
+    { type: 'hold_placed', ...of, ...windows, amount: money(50), degraded: null, tokens: 100 },
+    { type: 'cost_recorded', ...of, ...windows, ...cost },
+    { type: 'hold_settled', ...of, ...windows, held: money(50), settled: money(7), heldTokens: 100, settledTokens: 13 },
+    {
+      type: 'request_finished',
+      ...of,
+      outcome: 'answered',
+      reason: 'answered',
+      degraded: null,
+      cost: money(7),
+      ran: true,
+      retryAfterMs: null,
+      queuedMs: 1,
+      ranMs: 2,
+      citations: 0,
+    },
+  ];
+}
+
+/** Lives of several requests, interleaved: each number takes the next event of that request. */
+const histories = fc.array(fc.nat(11), { maxLength: 80 }).map((picks) => {
+  const lives = Array.from({ length: 12 }, (_, n) => [...life(`tenant-${n % 4}` as TenantId, n)]);
+  return picks.flatMap((n) => lives[n]?.shift() ?? []);
+});
+
+test('a fold that forgets rows and reads them again ends in the bytes of a live task’s overlay', async () => {
+  await fc.assert(
+    fc.asyncProperty(histories, fc.integer({ min: 1, max: 9 }), fc.integer({ min: 0, max: 6 }), async (events, each, kept) => {
+      const [live, folded] = [await memoryStores().open(0), await memoryStores().open(0)];
+      const [overlay, rows] = [new Overlay(machine, live), new FoldedRows(machine, folded, kept)];
+      const write = () => {
+        live.write(overlay.writes(), emptyMeta(1, 1));
+        overlay.committed();
+        folded.write(rows.writes(), emptyMeta(1, 1));
+        rows.committed();
+      };
+      for (const [at, event] of events.entries()) {
+        overlay.apply(event, 1_000 + at);
+        overlay.settle();
+        rows.apply(event, 1_000 + at);
+        if (at % each === 0) write();
+      }
+      write();
+      expect(stateHash(folded)).toEqual(stateHash(live));
+    }),
+    { numRuns: 60 },
+  );
+});
+
+test('a key that was seen is never taken for a new one, and a new one seldom for a seen one', () => {
+  const seen = new SeenKeys();
+  expect(seen.mayHave('item', 'acme/c_0')).toBe(false);
+  for (let n = 0; n < 100_000; n++) seen.add('item', `acme/c_${n}`);
+  const known = Array.from({ length: 100_000 }, (_, n) => seen.mayHave('item', `acme/c_${n}`));
+  expect(known.every(Boolean)).toBe(true);
+  const wrong = Array.from({ length: 10_000 }, (_, n) => seen.mayHave('mark', `acme/c_${n}`) || seen.mayHave('item', `globex/c_${n}`));
+  expect(wrong.filter(Boolean).length).toBeLessThan(100);
+});
