@@ -8,7 +8,7 @@ import { type Instant, type MicroUsd, ZERO } from '#schemas/ids.ts';
 import type { Blocked, Ready } from '#streams/engine/machine.ts';
 import { alerts } from './alerts.ts';
 import { decideCommand } from './decide-command.ts';
-import { holdOf, rungOf, startingRung } from './degradation.ts';
+import { holdOf, lowerAt, rungOf, startingRung } from './degradation.ts';
 import type { Rows } from './evolve.ts';
 import type { Dispatch, Finish, Input, RequestInput, StepFail, StepFinish, StepStart, Wake } from './input.ts';
 import { windowKeys } from './ledger.ts';
@@ -80,7 +80,11 @@ export const inTheWay = (account: Account, item: Conversation, now: Instant): No
 /** Asked by the fair queue, by `dispatch` and by `explain`. What is settled never blocks: the ladder is next. */
 export function ready(account: Account, item: Conversation, now: Instant): Ready | Blocked {
   const { cost, no } = start(account, item, now);
-  return no ? { limit: no.limit.name, until: no.refusal.until } : { cost };
+  if (!no) return { cost };
+  // With less time left it starts lower, where it may need no hold at all.
+  const lower = no.limit.name === 'budget' ? lowerAt(account.policy, item.waiting[0]?.deadline ?? now, now) : undefined;
+  const { until } = no.refusal;
+  return { limit: no.limit.name, until: lower === undefined || until === undefined ? (lower ?? until) : Math.min(lower, until) };
 }
 
 /** Places the hold of the rung on which the request starts. */

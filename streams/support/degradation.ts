@@ -47,6 +47,12 @@ export function startingRung(account: Account, deadline: Instant, now: Instant):
   }
 }
 
+/** When the deadline alone will put a request a rung lower than now. */
+export function lowerAt({ fullAnswerMs, cheaperAnswerMs }: Policy, deadline: Instant, now: Instant): Instant | undefined {
+  const later = [fullAnswerMs, cheaperAnswerMs].map((ms) => deadline - ms + 1).filter((at) => at > now);
+  return later.length === 0 ? undefined : Math.min(...later);
+}
+
 function obstacle(account: Account, rung: Rung, deadline: Instant, now: Instant): Trouble | undefined {
   if (rung !== 'full' && rung !== 'cheaper_model') return undefined;
   const { policy, queued } = account;

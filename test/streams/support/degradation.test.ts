@@ -2,6 +2,7 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { type Degradation, type Event, TROUBLES } from '#schemas/events.ts';
+import { ready } from '#streams/support/decide.ts';
 import { below, holdOf, lastRung, startingRung } from '#streams/support/degradation.ts';
 import { post, windowKeys } from '#streams/support/ledger.ts';
 import { Desk, NOON } from './rows.ts';
@@ -29,6 +30,18 @@ describe('a dispatch starts on the rung that the account allows', () => {
     const desk = new Desk({ budgetDay: 100_000 });
     desk.rows = { ...desk.rows, account: post(desk.rows.account, windowKeys(NOON), { settled: 85_000, held: 12_000 }) };
     expect(hold(desk.start())).toBeUndefined();
+  });
+
+  // Found by the simulation: nobody looked again, and the request ended by its deadline instead of with passages.
+  test('a request that waits for others’ holds is looked at again when its deadline puts it a rung lower', () => {
+    const desk = new Desk({ budgetDay: 100_000 });
+    desk.rows = { ...desk.rows, account: post(desk.rows.account, windowKeys(NOON), { held: 99_000 }) };
+    desk.start(60_000);
+    const { account, item } = desk.rows as Required<Desk['rows']>;
+    const later = (now: number) => ready(account, item as NonNullable<typeof item>, now);
+    expect(later(NOON)).toEqual({ limit: 'budget', until: NOON + 59_501 });
+    expect(later(NOON + 59_501)).toEqual({ limit: 'budget', until: NOON + 59_801 });
+    expect(later(NOON + 59_801)).toEqual({ cost: 0 });
   });
 
   test.each([
