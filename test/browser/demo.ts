@@ -9,7 +9,7 @@ import type { View } from '#services/gateway/view.ts';
 import { evolve, type Rows } from '#streams/support/evolve.ts';
 import { windowKeys } from '#streams/support/ledger.ts';
 import { newAccount } from '#streams/support/state.ts';
-import { random } from '../simulation/world.ts';
+import { random } from '../simulation/time.ts';
 
 export type DemoDesk = {
   readonly tenant: string;

@@ -1,28 +1,118 @@
-/** `npm run sim -- --seeds 1000`, or `--seed 42` to repeat one. Exits non-zero when an invariant broke. */
-import { parseArgs } from 'node:util';
-import { simulate } from './run.ts';
+/** `npm run sim`: worlds by seed, one again, or with a bug planted. Exits 1 when an invariant broke, or when a mutant was not caught. */
+import { parseArgs, styleText } from 'node:util';
+import { FAULTS, type Fault } from './faults.ts';
+import { MUTANTS, type Mutant } from './mutants.ts';
+import { type Report, simulate } from './run.ts';
+import { simulationOf } from './source-edit.ts';
 
-const HELP = `npm run sim -- [--seeds N] [--from N] | [--seed N]
+const HELP = `npm run sim -- [--seeds N] [--from N] [--seed N] [--mutant NAME|all] [--json]
 
-  --seeds N  how many worlds (default 100)
-  --from N   the first seed (default 1)
-  --seed N   one world alone
-Examples: npm run sim -- --seeds 1000      npm run sim -- --seed 42`;
+  --seeds N      how many worlds (default 100); a million runs for a night
+  --from N       the first seed (default 1)
+  --seed N       one world alone: the same seed is the same world
+  --mutant NAME  plant a bug and show which seed catches it, and how; all: each in turn
+  --json         one JSON object on standard output, for machines
+
+Examples:
+  npm run sim -- --seeds 1000
+  npm run sim -- --seed 42
+  npm run sim -- --mutant no-fence
+
+Mutants:
+${MUTANTS.map(({ name, what }) => `  ${name.padEnd(32)}${what}`).join('\n')}`;
+
+const PROGRESS_MS = 5_000;
+/** Of one world, so many problems are told: the first is the cause. */
+const TOLD = 5;
 
 const { values } = parseArgs({
-  options: { seeds: { type: 'string', default: '100' }, from: { type: 'string', default: '1' }, seed: { type: 'string' }, help: { type: 'boolean' } },
+  options: {
+    seeds: { type: 'string' },
+    from: { type: 'string', default: '1' },
+    seed: { type: 'string' },
+    mutant: { type: 'string' },
+    json: { type: 'boolean', default: false },
+    help: { type: 'boolean', default: false },
+  },
 });
-if (values.help) console.log(HELP);
-else {
-  const first = Number(values.seed ?? values.from);
-  const count = values.seed === undefined ? Number(values.seeds) : 1;
-  let broken = 0;
-  for (let seed = first; seed < first + count; seed++) {
-    const problems = await simulate(seed);
-    if (problems.length === 0) continue;
-    broken++;
-    console.error(`seed ${seed}: ${problems.join('\n  ')}\n  repeat: npm run sim -- --seed ${seed}`);
-  }
-  console.log(`${count - broken} of ${count} worlds kept every invariant`);
-  process.exitCode = broken === 0 ? 0 : 1;
+
+function whole(name: string, text: string): number {
+  const number = Number(text);
+  if (Number.isSafeInteger(number) && number >= 0) return number;
+  console.error(`--${name} ${text} is not a whole number. See npm run sim -- --help`);
+  process.exit(2);
 }
+const first = whole('from', values.seed ?? values.from);
+const count = values.seed === undefined ? whole('seeds', values.seeds ?? '100') : 1;
+const say = (text: string): void => {
+  if (!values.json) console.log(text);
+};
+
+/** Tells on standard error how far a long run is. */
+function progressOf(what: string, of: number): (done: number, broken: number) => void {
+  const began = performance.now();
+  let told = began;
+  return (done, broken) => {
+    const now = performance.now();
+    if (now - told < PROGRESS_MS || done === of) return;
+    told = now;
+    const left = Math.round(((now - began) / done) * (of - done)) / 1_000;
+    console.error(`${what}: ${done} of ${of}, ${broken} broken, ${Math.ceil(left)} s left`);
+  };
+}
+
+async function worlds(): Promise<number> {
+  const tally = new Map<Fault, number>();
+  const broken: Report[] = [];
+  const progress = progressOf('worlds', count);
+  let [requests, transactions] = [0, 0];
+  for (let seed = first; seed < first + count; seed++) {
+    const report = await simulate(seed, undefined, tally);
+    requests += report.requests;
+    transactions += report.transactions;
+    if (report.problems.length > 0) {
+      broken.push(report);
+      say(`${styleText('red', `seed ${seed}`)}\n  ${report.problems.slice(0, TOLD).join('\n  ')}\n  again: npm run sim -- --seed ${seed}`);
+    }
+    progress(seed - first + 1, broken.length);
+  }
+  const kept = `${count - broken.length} of ${count} worlds kept every invariant`;
+  say(`${styleText(broken.length === 0 ? 'green' : 'red', kept)}: ${requests} requests, ${transactions} transactions`);
+  if (values.seed === undefined) for (const fault of FAULTS) say(`  ${String(tally.get(fault) ?? 0).padStart(8)}  ${fault}`);
+  if (values.json) console.log(JSON.stringify({ first, count, requests, transactions, faults: Object.fromEntries(tally), broken: broken.map(told) }));
+  return broken.length === 0 ? 0 : 1;
+}
+const told = ({ seed, problems }: Report) => ({ seed, problems: problems.slice(0, TOLD) });
+
+type Caught = { readonly name: string; readonly seed: number | undefined; readonly by: string | undefined; readonly ms: number };
+
+async function hunt(mutant: Mutant): Promise<Caught> {
+  const began = performance.now();
+  const mutated = await simulationOf(mutant);
+  for (let seed = first; seed < first + count; seed++) {
+    const { problems } = await mutated(seed, mutant);
+    if (problems.length === 0) continue;
+    const by = problems.find((problem) => mutant.caught.test(problem));
+    const ms = Math.round(performance.now() - began);
+    say(`${styleText(by ? 'green' : 'red', mutant.name)}: ${mutant.what}\n  seed ${seed}: ${problems.slice(0, by ? 1 : TOLD).join('\n  ')}`);
+    if (!by) say(`  it should have said ${mutant.caught}`);
+    return { name: mutant.name, seed, by, ms };
+  }
+  say(`${styleText('red', mutant.name)}: ${mutant.what}\n  not caught by ${count} seeds`);
+  return { name: mutant.name, seed: undefined, by: undefined, ms: Math.round(performance.now() - began) };
+}
+
+async function mutants(name: string): Promise<number> {
+  const wanted = MUTANTS.filter((mutant) => name === 'all' || mutant.name === name);
+  if (wanted.length === 0) {
+    console.error(`there is no mutant ${name}. There are: all, ${MUTANTS.map((mutant) => mutant.name).join(', ')}`);
+    return 2;
+  }
+  const caught: Caught[] = [];
+  for (const mutant of wanted) caught.push(await hunt(mutant));
+  if (values.json) console.log(JSON.stringify({ mutants: caught }));
+  return caught.every(({ by }) => by !== undefined) ? 0 : 1;
+}
+
+if (values.help) console.log(HELP);
+else process.exitCode = values.mutant === undefined ? await worlds() : await mutants(values.mutant);

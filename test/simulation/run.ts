@@ -1,30 +1,114 @@
-import { check } from './check.ts';
-import { createTenant, type Faults, type Mutation, produce, requestInput, TENANT_CAP, TENANTS, World } from './world.ts';
+/** One world from its seed: trouble, healing, then a last look at everything. */
+import { checkBooks, checkDisk } from './check.ts';
+import type { Fault } from './faults.ts';
+import { type Mutation, NO_MUTATION } from './mutants.ts';
+import { MAX_OUTPUT_BYTES } from './process.ts';
+import { shares } from './shares.ts';
+import { anyCommand, anyRequest, createTenant, otherCommand, type Produced, poisoned, pressure, request, resume, TENANTS } from './traffic.ts';
+import { World } from './world.ts';
 
-const REQUESTS_A_RUN = 60;
-const FAULTS: Faults = { lostRequest: 0.05, lostReply: 0.05, crash: 0.02, stepFails: 0.05 };
 /** Virtual ms. */
 const TROUBLE = 20_000;
-const HEALING = 900_000;
+const HEALING = 180_000;
+const SETTLING = 1_000;
+const LAST_DEADLINE = 2_000;
+/** A deadline that nothing stands in the way of falls within these. */
+const LATEST = 1_000;
+/** One world of so many is calm, and asks for fair shares alone. */
+const CALM_EVERY = 100;
 
-/** One world from its seed: trouble, healing, then an independent look at the log. Returns what is wrong with it. */
-export async function simulate(seed: number, mutation: Mutation = 'none'): Promise<string[]> {
-  const world = new World(seed, FAULTS, mutation);
-  const budget = 20_000 + Math.floor(world.random() * 60_000);
-  const limits = Object.fromEntries(TENANTS.map((tenant) => [tenant, budget]));
-  for (const tenant of TENANTS)
-    produce(world, createTenant(tenant, { budgetDay: budget, requestCeiling: 2_000, maxInFlight: TENANT_CAP, requestsPerSecond: 50 }));
-  await world.rebalance(false);
-  for (let at = 0; at < REQUESTS_A_RUN; at++) {
-    const input = requestInput(world, at);
-    world.time.after(world.random() * TROUBLE * 0.8, () => produce(world, input));
-    if (world.random() < 0.2) world.time.after(world.random() * TROUBLE, () => produce(world, input));
+export type Report = {
+  readonly seed: number;
+  readonly problems: readonly string[];
+  readonly requests: number;
+  readonly transactions: number;
+  readonly endings: ReadonlyMap<string, number>;
+};
+
+export function simulate(seed: number, mutation: Mutation = NO_MUTATION, tally = new Map<Fault, number>()): Promise<Report> {
+  const calm = mutation.world === 'shares' || (!mutation.world && seed % CALM_EVERY === 0);
+  return calm ? shares(seed, mutation, tally) : troubled(seed, mutation, tally);
+}
+
+async function troubled(seed: number, mutation: Mutation, tally: Map<Fault, number>): Promise<Report> {
+  const world = new World(seed, mutation, tally);
+  const requests = plan(world);
+  world.rebalance();
+  await world.time.run(TROUBLE, () => world.problems.length > 0);
+  heal(world);
+  await world.time.run(TROUBLE + HEALING, () => world.problems.length > 0 || quiet(world));
+  if (world.problems.length === 0 && quiet(world)) await lastCall(world, requests);
+  // The last transaction's store write and answers.
+  await world.time.run(world.time.now + SETTLING, () => world.problems.length > 0);
+  return { seed, problems: await judge(world), requests, transactions: world.model.transactions, endings: world.model.endings };
+}
+
+/** Everything that producers, operators and misfortune will do, at its time. */
+function plan(world: World): number {
+  const { chance, faults, time } = world;
+  const limits = pressure(chance);
+  for (const tenant of TENANTS) world.produce(createTenant(tenant, limits));
+  const soon = (record: Produced) => time.after(chance.next() * TROUBLE, () => produceOnceCreated(world, record));
+  const requests = chance.between(25, 70);
+  for (let at = 0; at < requests; at++) {
+    if (faults.strikes('record that cannot be decided')) {
+      soon(poisoned(chance, at, MAX_OUTPUT_BYTES));
+      continue;
+    }
+    const record = anyRequest(chance, at);
+    soon(record);
+    if (faults.strikes('request repeated')) soon(record);
+    if (faults.strikes('request repeated with another body')) soon(otherBody(record));
   }
-  for (let at = 0; at < 4; at++) world.time.after(world.random() * TROUBLE, () => void world.rebalance(world.random() < 0.5));
-  await world.time.run(() => false, TROUBLE);
-  world.healed = true;
-  const owner = world.owner;
-  if (!owner?.alive) await world.rebalance(true);
-  await world.time.run(() => false, HEALING);
-  return check(world, limits);
+  for (let at = chance.below(15); at > 0; at--) {
+    const command = anyCommand(chance, at);
+    soon(command);
+    if (faults.strikes('command repeated')) soon(command);
+    if (faults.strikes('command repeated with another body')) soon(otherCommand(command));
+  }
+  const often = (most: number, what: () => void) => {
+    for (let at = chance.below(most + 1); at > 0; at--) time.after(chance.next() * TROUBLE, what);
+  };
+  often(6, () => world.rebalance());
+  often(3, () => world.moveLeader());
+  if (chance.next() < 0.2) often(2, () => world.stepClock());
+  return requests;
+}
+
+function otherBody(record: Produced): Produced {
+  return record.input.kind === 'request' ? { ...record, input: { ...record.input, bodyDigest: 'another' }, digest: 'another' } : record;
+}
+
+/** Nobody can sign for a tenant before its creation has committed. */
+function produceOnceCreated(world: World, record: Produced): void {
+  const known = world.model.tenants.get(record.input.tenant)?.created || record.poison === 'unknown';
+  if (known) world.produce(record);
+  else world.time.after(100, () => produceOnceCreated(world, record));
+}
+
+function heal(world: World): void {
+  world.faults.healed = true;
+  world.leaderless = 0;
+  for (const tenant of TENANTS) world.produce(resume(tenant, `resume-${tenant}`));
+}
+
+/** Nothing else happens any more, and a deadline falls all the same. */
+async function lastCall(world: World, at: number): Promise<void> {
+  const began = world.time.now;
+  world.hangs = true;
+  for (const [index, tenant] of TENANTS.entries()) world.produce(request(at + index, { tenant, conversation: 'last', deadlineMs: LAST_DEADLINE }));
+  await world.time.run(began + LAST_DEADLINE + LATEST, () => world.problems.length > 0);
+  if (world.model.open > 0) world.problem(`liveness: ${world.model.open} requests are open ${LATEST} ms past their deadline`);
+}
+
+function quiet(world: World): boolean {
+  return world.model.open === 0 && [...world.producedCounts()].every(([topic, count]) => world.model.covered(topic) === count);
+}
+
+async function judge(world: World): Promise<readonly string[]> {
+  if (world.problems.length > 0) return world.problems;
+  world.model.finish(world.producedCounts());
+  const { owner } = world;
+  for (const problem of [...(await checkBooks(world)), ...(owner ? await checkDisk(world, owner.disk.stores) : [])]) world.problem(problem);
+  return world.problems;
 }

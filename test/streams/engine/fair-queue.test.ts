@@ -3,7 +3,7 @@ import { describe, expect, test } from 'vitest';
 import type { MicroUsd, TenantId } from '#schemas/ids.ts';
 import { FairQueue, type Head } from '#streams/engine/fair-queue.ts';
 import { isBlocked } from '#streams/engine/machine.ts';
-import { random } from '../../simulation/world.ts';
+import { random } from '../../simulation/time.ts';
 
 const tenant = (name: string) => name as TenantId;
 const ready = (item: string): Head => ({ cost: 100 as MicroUsd, item });

@@ -1,0 +1,228 @@
+/**
+ * One tenure of one process: the real task on a disk, fed with records, with everything that may happen to a process. A dead one never
+ * comes back from what it waits for; one that lost the partition may not know it for a while, and goes on.
+ */
+import { EvenkeelError } from '#schemas/errors.ts';
+import type { SupportTask } from '#services/runtime/journal.ts';
+import type { Output } from '#streams/engine/machine.ts';
+import type { Batch, Clock, Log, PartitionLog, Store, Stores } from '#streams/engine/ports.ts';
+import { openTask, type TaskOptions } from '#streams/engine/task.ts';
+import { memoryLog } from '#streams/memory/partition-log.ts';
+import type { Input } from '#streams/support/input.ts';
+import type { Account, Conversation, Mark } from '#streams/support/state.ts';
+import type { RunTurn, Support } from '#streams/support/support.ts';
+import { INPUTS, TOPICS } from './broker.ts';
+import { effectsOf } from './outside.ts';
+import { appendedAt } from './traffic.ts';
+import type { Disk, World } from './world.ts';
+
+export type Options = TaskOptions<Account, Conversation, Mark, Input, Parameters<Support['evolve']>[1], RunTurn>;
+/** Above it a record cannot be written, and its input becomes a dead letter. */
+export const MAX_OUTPUT_BYTES = 4_000;
+/** From the loss of the partition on: a process that checked just before may still open it. */
+const GRACE_MS = 200;
+const LATENCY_MS = 20;
+const FETCHED = 7;
+
+const never = (): Promise<never> => new Promise(() => undefined);
+
+export class Process {
+  readonly world: World;
+  readonly disk: Disk;
+  readonly tenure: number;
+  readonly cap: number;
+  alive = true;
+  /** When the group gave the partition to another. */
+  lostAt: number | undefined;
+  task: SupportTask | undefined;
+  readonly #drift: number;
+  readonly #booted: number;
+
+  constructor(world: World, disk: Disk, tenure: number) {
+    this.world = world;
+    this.disk = disk;
+    this.tenure = tenure;
+    this.cap = world.chance.between(world.caps.from, world.caps.to);
+    this.#booted = world.chance.next() * 1e6;
+    this.#drift = 1 + (world.chance.next() - 0.5) / 500;
+    disk.user = this;
+  }
+
+  die(): void {
+    if (!this.alive) return;
+    this.alive = false;
+    if (this.disk.user === this) this.disk.user = undefined;
+    this.world.died(this);
+  }
+  async leave(): Promise<void> {
+    await this.task?.close();
+    this.alive = false;
+    if (this.disk.user === this) this.disk.user = undefined;
+  }
+
+  async start(): Promise<void> {
+    try {
+      this.task = await openTask(this.world.mutate(this.#options()));
+      void this.task.lost.then((error) => this.#lost(error));
+      for (const topic of INPUTS) void this.#feed(this.task, topic);
+    } catch (error) {
+      this.#lost(error as Error);
+    }
+  }
+
+  #options(): Options {
+    const { world } = this;
+    return {
+      machine: world.machine,
+      partition: 0,
+      partitions: 1,
+      topics: TOPICS,
+      log: this.#log(),
+      stores: this.#stores(this.disk.stores),
+      effects: (task) => effectsOf(this, task, world.codec),
+      clock: this.#clock(),
+      cap: this.cap,
+      maxBatch: world.maxBatch,
+      maxGathered: 40,
+      maxOutputBytes: MAX_OUTPUT_BYTES,
+      deadLetter: (input, error, consumed) => this.#deadLetter(input, error, consumed),
+      report: { committed: () => undefined, warn: (message, error) => this.#warned(message, error) },
+    };
+  }
+
+  #deadLetter(input: Input, error: Error, consumed: Parameters<Options['deadLetter']>[2]): readonly Output[] {
+    if (!consumed || !this.world.recordAt(consumed.topic, consumed.from).poison)
+      this.world.problem(`decision: ${input.kind} of ${'mark' in input ? input.mark : input.tenant}: ${error.message}`);
+    return [{ topic: 'support.dead-letters', partition: 0, key: input.tenant, value: Buffer.from(input.kind) }];
+  }
+
+  #lost(error: Error): void {
+    const fenced = error instanceof EvenkeelError && error.code === 'fenced';
+    if (this.alive && !fenced) this.world.problem(`process ${this.tenure} was lost: ${error.message}`);
+  }
+
+  /** A re-opening has an error of the network or a fence as its cause, never one of the code; and no store is thrown away. */
+  #warned(message: string, error: Error | undefined): void {
+    if (!this.alive) return;
+    if (!error) this.world.problem(`invariant 3: ${message}`);
+    else if (!(error instanceof EvenkeelError)) this.world.problem(`${message}: ${error.stack}`);
+  }
+
+  #clock(): Clock {
+    const { time } = this.world;
+    return {
+      monotonic: () => this.#booted + time.now * this.#drift,
+      after: (ms, run) => time.after(ms, () => this.alive && run()),
+    };
+  }
+
+  #log(): Log {
+    const { world } = this;
+    const network = { pass: (operation: Operation) => this.#pass(operation) };
+    const log = memoryLog({ broker: world.broker, topics: TOPICS, owned: () => world.owner === this, network });
+    return { ...log, open: async (partition) => this.#partition(await log.open(partition)) };
+  }
+
+  /** Reads come in pieces of any size, and for a while there may be nothing to see. */
+  #partition(log: PartitionLog): PartitionLog {
+    const { world } = this;
+    return {
+      commit: (records, inputs) => log.commit(records, inputs),
+      close: () => log.close(),
+      async *read(topic, from): AsyncIterable<Batch> {
+        let next = from;
+        for await (const batch of log.read(topic, from)) {
+          if (world.faults.strikes('reads see nothing for a while')) yield { records: [], next, end: batch.end };
+          const cut = world.chance.below(batch.records.length + 1);
+          const [first, second] = [batch.records.slice(0, cut), batch.records.slice(cut)];
+          if (first.length > 0 && second.length > 0) yield { records: first, next: (first.at(-1)?.offset ?? next) + 1, end: batch.end };
+          yield { ...batch, records: first.length > 0 && second.length > 0 ? second : batch.records };
+          next = batch.next;
+        }
+      },
+    };
+  }
+
+  /** Delays, loses a request or its reply, hangs, or kills the process here: its promise never resolves. */
+  async #pass(operation: Operation): Promise<void> {
+    const { world } = this;
+    const { faults, time, chance } = world;
+    if (operation === 'open' && this.lostAt !== undefined && time.now - this.lostAt > GRACE_MS)
+      world.problem(`invariant 6: tenure ${this.tenure} opens a partition that it lost ${Math.round(time.now - this.lostAt)} ms ago`);
+    await time.sleep(operation === 'owned' ? 50 : chance.next() * LATENCY_MS);
+    if (operation === 'commit' && faults.strikes('commit hangs')) await time.sleep(chance.next() * 8_000);
+    if (!this.alive) await never();
+    if (operation === 'commit' || operation === 'committed') await this.#committing(operation);
+    else if (faults.strikes('crash while opening')) {
+      this.die();
+      await never();
+    }
+    if (world.leaderless > time.now) {
+      if (operation === 'commit') throw new EvenkeelError('commit_failed', 'the leader has moved');
+      await time.sleep(world.leaderless - time.now);
+      if (!this.alive) await never();
+    }
+    if (operation === 'open') {
+      if (faults.strikes('opening fails')) throw new EvenkeelError('unavailable', 'the coordinator does not answer');
+      world.broker.opening = this;
+    }
+  }
+
+  async #committing(operation: 'commit' | 'committed'): Promise<void> {
+    const { faults } = this.world;
+    const [crash, loss] =
+      operation === 'commit'
+        ? (['crash before commit', 'commit request lost'] as const)
+        : (['crash after commit, before the store’s write', 'commit reply lost'] as const);
+    if (faults.strikes(loss)) throw new EvenkeelError('commit_failed', loss);
+    if (!faults.strikes(crash)) return;
+    this.die();
+    await never();
+  }
+
+  /** A process may die right after a write, and a dead one writes nothing. */
+  #stores(stores: Stores): Stores {
+    const wrap = (store: Store): Store =>
+      Object.create(store, {
+        write: {
+          value: (...args: Parameters<Store['write']>) => {
+            if (!this.alive) throw new Error('this process is dead');
+            store.write(...args);
+            if (this.world.faults.strikes('crash after the store’s write')) this.die();
+          },
+        },
+      });
+    return { ...stores, open: async (partition) => wrap(await stores.open(partition)) };
+  }
+
+  /** The consumer's side of one topic: records in order, from where the task stands; now and then some again. */
+  async #feed(task: SupportTask, topic: (typeof INPUTS)[number]): Promise<void> {
+    const { world } = this;
+    let next = task.position(topic);
+    while (this.alive) {
+      if (world.faults.strikes('records fed again')) next = task.position(topic);
+      if (this.disk.refeed) next = task.position(topic);
+      this.disk.refeed = false;
+      const records = world.broker.records(topic).slice(next, next + FETCHED);
+      if (task.full || records.length === 0) {
+        await (records.length === 0 ? world.produced : world.time.sleep(LATENCY_MS));
+        await world.time.sleep(world.chance.next() * 2 * LATENCY_MS);
+        continue;
+      }
+      for (const { offset, timestamp } of records) {
+        const record = world.recordAt(topic, offset);
+        const input = appendedAt(record, timestamp);
+        const consumed = { topic, from: offset, next: offset + 1, at: timestamp };
+        const told = ({ mark }: { mark: Mark | undefined }) => {
+          if (this.alive && input.kind === 'request' && !record.poison) world.model.told(input.mark, record.digest, mark);
+        };
+        // A dead letter, or the end of the task.
+        task.offer(input, consumed).then(told, () => undefined);
+        next = offset + 1;
+      }
+      await world.time.sleep(10 + world.chance.next() * 2 * LATENCY_MS);
+    }
+  }
+}
+
+type Operation = 'open' | 'read' | 'commit' | 'committed' | 'owned';
