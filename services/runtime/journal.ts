@@ -1,6 +1,8 @@
 /**
  * A request's named steps. Each start commits before its call is made, each result is journaled before it is acted on: after a crash the
- * agent runs again from its beginning, and a step that has a result answers from the journal (durable execution).
+ * agent runs again from its beginning, and a step that has a result answers from the journal (durable execution). To act is to call again or
+ * to end the request: the next step waits for the last one's result to be committed, and the end stands behind it in the same log, so that
+ * the last result and the end share a transaction.
  */
 import { sha256 } from '#schemas/digest.ts';
 import { EvenkeelError } from '#schemas/errors.ts';
@@ -52,6 +54,8 @@ export class StepJournal {
   readonly #words: StepWords;
   readonly #row: { readonly tenant: TenantId; readonly item: ConversationId; readonly mark: RequestId };
   readonly #signal: AbortSignal;
+  /** The last result's commit. */
+  #recording: Promise<unknown> = Promise.resolve();
 
   constructor(task: SupportTask, words: StepWords, of: JournalOf, signal: AbortSignal) {
     this.#task = task;
@@ -68,6 +72,11 @@ export class StepJournal {
     return { money: (left - promised) as MicroUsd, tokens: leftTokens - open.reduce((sum, { worstTokens }) => sum + worstTokens, 0) };
   }
 
+  /** Every result is committed. @throws EvenkeelError when one became a dead letter, or the task ended */
+  async recorded(): Promise<void> {
+    await this.#recording;
+  }
+
   /** What became of a step's newest attempt; undefined: it never started. */
   state(name: string): TurnStep['state'] | undefined {
     return this.#step(this.#turn(), name)?.state;
@@ -78,6 +87,7 @@ export class StepJournal {
    * @throws EvenkeelError `budget_exhausted` when the step may not start; whatever `call` throws, after the failure was recorded
    */
   async step<T>(name: string, ask: StepAsk, call: StepCall<T>): Promise<T> {
+    await this.#recording;
     const before = this.#step(this.#turn(), name);
     if (before?.state === 'done') return this.#recorded<T>(name);
     const attempt = (before?.attempt ?? 0) + 1;
@@ -95,12 +105,15 @@ export class StepJournal {
     return result.value;
   }
 
+  /** Returns once it stands in line: whatever is offered later comes after it. */
   async #record<T>(step: string, attempt: number, result: StepResult<T>): Promise<void> {
     const words = Buffer.from(JSON.stringify(result.value));
     const sealed = await this.#words.seal(step, words);
     const { cost, inputTokens, outputTokens, model } = result;
     const digest = Buffer.from(sha256(sealed)).toString('base64url');
-    await this.#task.offer({ kind: 'step_finish', ...this.#row, step, attempt, cost, inputTokens, outputTokens, model, digest, sealed });
+    this.#recording = this.#task.offer({ kind: 'step_finish', ...this.#row, step, attempt, cost, inputTokens, outputTokens, model, digest, sealed });
+    // Who waits for it is told; until somebody does, a rejection has nobody.
+    this.#recording.catch(() => undefined);
   }
 
   async #failed(step: string, attempt: number, error: Error): Promise<void> {

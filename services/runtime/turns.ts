@@ -69,8 +69,11 @@ export function turns(parts: TurnParts, task: SupportTask): Effects<RunTurn> {
 
 async function runTurn(parts: TurnParts, task: SupportTask, work: RunTurn, signal: AbortSignal): Promise<void> {
   try {
-    const answer = await answerOf(parts, task, work, signal);
-    if (!signal.aborted) await task.offer(await finishOf(parts, work, answer));
+    const journal = journalOf(parts, task, work, signal);
+    const answer = await answerOf(parts, task, work, journal, signal);
+    if (signal.aborted) return;
+    await task.offer(await finishOf(parts, work, answer));
+    await journal.recorded();
   } catch (error) {
     if (signal.aborted) return;
     await giveUp(parts, task, work, error as Error);
@@ -91,12 +94,12 @@ function reasonOf(error: Error): Reason {
   return error instanceof EvenkeelError && error.code === 'budget_exhausted' ? 'budget' : 'tool_failure';
 }
 
-async function answerOf(parts: TurnParts, task: SupportTask, work: RunTurn, signal: AbortSignal): Promise<AgentAnswer> {
-  const words = wordsOf(parts, task, work);
-  const bytes = await words.read(MESSAGE_STEP);
+const journalOf = (parts: TurnParts, task: SupportTask, work: RunTurn, signal: AbortSignal) => new StepJournal(task, wordsOf(parts, task, work), work, signal);
+
+async function answerOf(parts: TurnParts, task: SupportTask, work: RunTurn, journal: StepJournal, signal: AbortSignal): Promise<AgentAnswer> {
+  const bytes = await wordsOf(parts, task, work).read(MESSAGE_STEP);
   if (!bytes) throw new EvenkeelError('sealed_unreadable', 'the message is not there');
   const { message } = JSON.parse(Buffer.from(bytes).toString()) as Message;
-  const journal = new StepJournal(task, words, work, signal);
   const { tenant, request, turn } = work;
   const { person, degraded, startedAt, deadline } = turn;
   const { account } = task.peek({ tenant });
