@@ -7,6 +7,7 @@
  * catches it up and hands it to the leading one. So a missing topic delays nobody else. (In kafkajs one topic that is missing or forbidden
  * fails the metadata of all that its producer writes to: so unproven topics are tried one by one, and a producer that failed is replaced.)
  */
+import { setTimeout as sleep } from 'node:timers/promises';
 import type { Codec } from '#schemas/codec.ts';
 import { EvenkeelError } from '#schemas/errors.ts';
 import type { Offset, TenantId } from '#schemas/ids.ts';
@@ -33,6 +34,8 @@ export type CopyOptions = {
 
 const FIRST_RETRY_MS = 1_000;
 const LAST_RETRY_MS = 15_000;
+/** Under load a round is taken up at most this often: its cost is by tenant, not by event. */
+const PACE_MS = 100;
 /** A healthy broker acknowledges in milliseconds. One that is slow for a tenant must not hold up the others for longer than this. */
 const LEADING_LIMIT_MS = 1_000;
 const CATCH_UP_LIMIT_MS = 30_000;
@@ -124,13 +127,25 @@ export class PartitionCopier {
     [this.#taken, this.#batch] = [from, this.#chains.meta.batch];
     for (const [tenant] of this.#chains.behind()) this.#behind.set(tenant, { failures: 0, timer: undefined });
     let target: Offset | undefined;
+    let began = performance.now();
     for await (const { records, next, end } of log.follow(topic, partition, from, this.#stop.signal)) {
+      began = performance.now();
       if (end < from) throw new EvenkeelError('store_ahead', `the chains reflect offset ${from}, the history ends at ${end}`);
       const round = collect(reader, records, this.#taken);
       if (round) await this.#copy(round);
       this.#catchUpSoon();
       target ??= end;
       if (next >= target) this.#markReady();
+      await this.#pause(began + PACE_MS - performance.now());
+    }
+  }
+
+  async #pause(ms: number): Promise<void> {
+    if (ms <= 0) return;
+    try {
+      await sleep(ms, undefined, { signal: this.#stop.signal });
+    } catch {
+      // It is being closed: there is nothing to wait for.
     }
   }
 

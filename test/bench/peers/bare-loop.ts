@@ -3,12 +3,11 @@
  * commits (accepted and dispatched, step started, step and request finished); records are bytes made beforehand.
  */
 
+import type { Producer } from 'kafkajs';
 import type { Output } from '#streams/engine/machine.ts';
-import type { PartitionLog } from '#streams/engine/ports.ts';
 import { createKafka, withAdmin } from '#streams/kafka/client.ts';
-import { kafkaLog } from '#streams/kafka/partition-log.ts';
+import { explicitPartition, toMessage } from '#streams/kafka/messages.ts';
 import { createSender } from '#streams/kafka/producer.ts';
-import { Reader } from '#streams/kafka/reader.ts';
 
 type Settings = {
   readonly brokers: readonly string[];
@@ -19,6 +18,8 @@ type Settings = {
 };
 const { partitions, requests, ...settings } = JSON.parse(process.argv[2] as string) as Settings;
 const TOPICS = { input: 'bench.requests', history: 'bench.events', words: 'bench.steps', results: 'bench.results' };
+/** CONCURRENT_TRANSACTIONS meets each transaction after the first: with the default pauses there are three a second. */
+const RETRY = { initialRetryTime: 2, factor: 0.2, multiplier: 1.3, maxRetryTime: 300, retries: 40 };
 const MOST = 1_000;
 const OUTSTANDING = 6_000;
 /** Bytes of a record, as the pipeline's are. */
@@ -35,7 +36,8 @@ const stagesOf = (partition: number): readonly (readonly Output[])[] => {
 };
 
 class Loop {
-  readonly #log: PartitionLog;
+  readonly #partition: number;
+  readonly #producer: Producer;
   readonly #stages: readonly (readonly Output[])[];
   readonly #batch: Output;
   /** How many wait for each stage. */
@@ -44,8 +46,9 @@ class Loop {
   #busy = false;
   readonly #finished: (count: number) => void;
 
-  constructor(partition: number, log: PartitionLog, finished: (count: number) => void) {
-    this.#log = log;
+  constructor(partition: number, producer: Producer, finished: (count: number) => void) {
+    this.#partition = partition;
+    this.#producer = producer;
     this.#finished = finished;
     this.#stages = stagesOf(partition);
     this.#batch = record(TOPICS.history, partition, BYTES.batch);
@@ -55,6 +58,18 @@ class Loop {
     this.#waiting[0] = (this.#waiting[0] as number) + count;
     this.#offset = next;
     if (!this.#busy) void this.#run();
+  }
+
+  /** One topic-partition in a `send`, the history's first, then the others side by side: as kafkajs must be used. */
+  async #commit(records: readonly Output[], inputs: Readonly<Record<string, number>>): Promise<void> {
+    const transaction = await this.#producer.transaction();
+    const send = (topic: string, of: readonly Output[]) => transaction.send({ topic, messages: of.map((each) => toMessage(each, this.#partition)), acks: -1 });
+    const [first, ...rest] = Map.groupBy(records, ({ topic }) => topic);
+    if (first) await send(...first);
+    await Promise.all(rest.map((each) => send(...each)));
+    const topics = Object.entries(inputs).map(([topic, offset]) => ({ topic, partitions: [{ partition: this.#partition, offset: String(offset) }] }));
+    if (topics.length > 0) await transaction.sendOffsets({ consumerGroupId: 'bare', topics });
+    await transaction.commit();
   }
 
   async #run(): Promise<void> {
@@ -70,7 +85,7 @@ class Loop {
       const records = [this.#batch];
       for (const [stage, count] of taken) for (let at = 0; at < count; at++) records.push(...(this.#stages[stage] as readonly Output[]));
       const inputs = taken.some(([stage, count]) => stage === 0 && count > 0) ? { [TOPICS.input]: this.#offset - (this.#waiting[0] as number) } : {};
-      await this.#log.commit(records, inputs as Record<string, number>);
+      await this.#commit(records, inputs as Record<string, number>);
       for (const [stage, count] of taken) {
         if (stage === 2) this.#finished(count);
         else this.#waiting[stage + 1] = (this.#waiting[stage + 1] as number) + count;
@@ -89,13 +104,21 @@ await withAdmin(client('admin'), async (admin) => {
       () => false,
     );
 });
-const [reader, follower] = [new Reader(client('reader'), () => undefined), new Reader(client('follower'), () => undefined)];
-const log = kafkaLog({ kafka: client('log'), reader, follower, group: 'bare', topics: TOPICS, owned: async () => true });
+const producing = client('transactions');
 let finished = 0;
 const marks: (readonly [number, number])[] = [];
 const loops = await Promise.all(
   Array.from({ length: partitions }, async (_, partition) => {
-    return new Loop(partition, await log.open(partition), (count) => {
+    const producer = producing.producer({
+      transactionalId: `bare-${partition}`,
+      idempotent: true,
+      maxInFlightRequests: 5,
+      retry: RETRY,
+      allowAutoTopicCreation: false,
+      createPartitioner: explicitPartition,
+    });
+    await producer.connect();
+    return new Loop(partition, producer, (count) => {
       finished += count;
       marks.push([performance.now(), finished]);
     });
