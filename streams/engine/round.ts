@@ -7,7 +7,7 @@ import type { Instant, TenantId } from '#schemas/ids.ts';
 import type { DueIndex } from './due-index.ts';
 import type { FairQueue } from './fair-queue.ts';
 import type { Entry } from './inbox.ts';
-import { dueRow, dueTime } from './keys.ts';
+import { dueRow } from './keys.ts';
 import type { Charge, Machine, Output, Row, State, Work } from './machine.ts';
 import type { Overlay } from './overlay.ts';
 
@@ -69,7 +69,8 @@ export class Round<A, R, K, I extends Row, E, X extends Work> {
       const row = dueRow(key);
       const { item, mark } = overlay.state(row);
       const still = row.item === undefined ? mark && machine.markKeys(mark).due : item && machine.itemKeys(item).due;
-      if (still === undefined || still > now || still !== dueTime(key)) continue;
+      // Another deadline of the same row may be due as well, where the one of this key has gone with an input of this round.
+      if (still === undefined || still > now) continue;
       if (this.#decide(machine.wake(row)) === 0) throw new EvenkeelError('wedged', `the wake of ${key} changed nothing`);
     }
   }

@@ -11,7 +11,7 @@ const tenant = 'acme' as TenantId;
 const topics = { history: 'tenant.events', words: 'support.steps' };
 const codec = createCodec(localSchemas());
 
-async function taskOf(broker: MemoryBroker) {
+async function taskOf(broker: MemoryBroker, monotonic = () => 0) {
   return openTask({
     machine: support(codec),
     partition: 0,
@@ -20,12 +20,14 @@ async function taskOf(broker: MemoryBroker) {
     log: memoryLog({ broker, topics, owned: () => true }),
     stores: memoryStores(),
     effects: () => ({ start: (work) => ({ key: work.key, abort: () => undefined }) }),
-    clock: { monotonic: () => 0, after: () => () => undefined },
+    clock: { monotonic, after: () => () => undefined },
     cap: 1,
     deadLetter: () => [],
     report: { committed: () => undefined, warn: () => undefined },
   });
 }
+
+const history = (broker: MemoryBroker) => broker.partition(topics.history, 0).records.map(({ value }) => codec.decode(value ?? new Uint8Array()));
 
 const created: Input = {
   kind: 'command',
@@ -33,7 +35,7 @@ const created: Input = {
   mark: 'k_create',
   command: { type: 'create_tenant', tenantId: tenant, commandId: 'create', by: 'test', role: 'operator', changes: '{}' },
 };
-const late: Input = {
+const late: Extract<Input, { kind: 'request' }> = {
   kind: 'request',
   tenant,
   item: 'c_1' as ConversationId,
@@ -43,7 +45,7 @@ const late: Input = {
   source: 'kafka',
   appended: 0,
   deadlineMs: 1,
-  sealed: new Uint8Array(),
+  sealed: Buffer.alloc(0),
 };
 
 // Found by the simulation: a refusal leaves no row, so nothing but the offset says that the record has had its verdict.
@@ -53,7 +55,35 @@ test('a record that is fed twice before its first commit is refused once (invari
   await task.offer(created, { topic: 'tenant.commands', from: 0, next: 1 });
   const record = { topic: 'support.requests', from: 0, next: 1, at: 0 };
   await Promise.all([task.offer(late, record), task.offer(late, record)]);
-  const names = broker.partition(topics.history, 0).records.map(({ value }) => codec.decode(value ?? new Uint8Array()).name);
+  const names = history(broker).map(({ name }) => name);
   expect(names.filter((name) => name === 'request_refused')).toHaveLength(1);
+  await task.close();
+});
+
+// Found by the simulation: the row's first deadline went with the turn that ended, and the second was not looked at.
+test('a request whose deadline fell while the turn before it ended does not start', async () => {
+  let now = 0;
+  const broker = new MemoryBroker(() => 1_000_000 + now);
+  const task = await taskOf(broker, () => now);
+  await task.offer(created, { topic: 'tenant.commands', from: 0, next: 1 });
+  const ask = (at: number) => ({ ...late, mark: `r_${at}` as RequestId, appended: 1_000_000, deadlineMs: 1_000 + at });
+  for (const at of [1, 2]) await task.offer(ask(at), { topic: 'support.requests', from: at - 1, next: at, at: 1_000_000 });
+  now = 2_000;
+  const { tenant: of, item, mark } = ask(1);
+  await task.offer({
+    kind: 'finish',
+    tenant: of,
+    item,
+    mark,
+    outcome: 'answered',
+    reason: 'answered',
+    degraded: null,
+    retryAfterMs: null,
+    citations: 0,
+    sealed: null,
+  });
+  const started = history(broker).flatMap(({ name, value }) => (name === 'hold_placed' ? [value.request] : []));
+  expect(started).toEqual(['r_1']);
+  expect(task.peek({ tenant, mark: 'r_2' }).mark).toMatchObject({ stage: 'finished', outcome: 'refused', reason: 'deadline' });
   await task.close();
 });
