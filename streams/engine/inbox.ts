@@ -30,6 +30,28 @@ export class Inbox<A, R, K, I> {
     return [...results, ...this.#arrivals.splice(0, most - results.length)];
   }
 
+  /**
+   * `logged`: those below the position of their topic. They are in the log already, and the second time is empty (invariant 10). One that
+   * was fed twice before its first commit waits for that commit.
+   */
+  takeFresh(most: number, position: (topic: string) => Offset): Record<'fresh' | 'logged', readonly Entry<A, R, K, I>[]> {
+    const fresh: Entry<A, R, K, I>[] = [];
+    const logged: Entry<A, R, K, I>[] = [];
+    const again: Entry<A, R, K, I>[] = [];
+    const next: Record<string, Offset> = {};
+    for (const entry of this.take(most)) {
+      const { consumed } = entry;
+      if (consumed && consumed.next <= position(consumed.topic)) logged.push(entry);
+      else if (consumed && consumed.next <= (next[consumed.topic] ?? 0)) again.push(entry);
+      else {
+        if (consumed) next[consumed.topic] = consumed.next;
+        fresh.push(entry);
+      }
+    }
+    this.putBack(again);
+    return { fresh, logged };
+  }
+
   /** After an unknown commit: back in front, in order. */
   putBack(entries: readonly Entry<A, R, K, I>[]): void {
     this.#results = [...entries.filter((entry) => !entry.consumed), ...this.#results];

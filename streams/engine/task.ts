@@ -68,6 +68,8 @@ const MAX_BATCH = 1_000;
 const MAX_GATHERED = 5_000;
 /** Below the topics' bound of 1 MiB, with room for a record's frame. */
 const MAX_OUTPUT_BYTES = 1_000_000;
+/** So long the answer that a partition is ours is taken for true: shorter than any session, after which the group gives it to another. */
+const OWNED_FOR_MS = 2_000;
 const REOPEN_BACKOFF_MS = [50, 100, 250, 500, 1_000];
 
 export async function openTask<A, R, K, I extends Row, E, X extends Work>(options: TaskOptions<A, R, K, I, E, X>): Promise<Task<A, R, K, I>> {
@@ -197,25 +199,10 @@ class PartitionTask<A, R, K, I extends Row, E, X extends Work> implements Task<A
     }
   }
 
-  /**
-   * Inputs that are already in the log are dropped by offset: the second time is empty (invariant 10). One that was fed twice before its
-   * first commit waits for that commit, and is dropped after it.
-   */
   #take(): readonly Entry<A, R, K, I>[] {
-    const taken: Entry<A, R, K, I>[] = [];
-    const again: Entry<A, R, K, I>[] = [];
-    const next: Record<string, Offset> = {};
-    for (const entry of this.#inbox.take(this.#options.maxBatch ?? MAX_BATCH)) {
-      const { consumed, input } = entry;
-      if (consumed && consumed.next <= this.position(consumed.topic)) entry.resolve(input && this.peek(input));
-      else if (consumed && consumed.next <= (next[consumed.topic] ?? 0)) again.push(entry);
-      else {
-        if (consumed) next[consumed.topic] = consumed.next;
-        taken.push(entry);
-      }
-    }
-    this.#inbox.putBack(again);
-    return taken;
+    const { fresh, logged } = this.#inbox.takeFresh(this.#options.maxBatch ?? MAX_BATCH, (topic) => this.position(topic));
+    for (const { input, resolve } of logged) resolve(input && this.peek(input));
+    return fresh;
   }
 
   /** One transaction. Returns whether there is more to do at once. */
@@ -303,10 +290,10 @@ class PartitionTask<A, R, K, I extends Row, E, X extends Work> implements Task<A
     if (cause instanceof EvenkeelError && cause.class === 'fatal') throw cause;
     for (let attempt = 0; ; attempt++) {
       if (this.#closing) return;
-      if (!(await this.#options.log.owned(this.#options.partition)))
-        throw new EvenkeelError('fenced', `partition ${this.#options.partition} belongs to another`, { cause });
+      const asked = this.#options.clock.monotonic();
+      await this.#mustOwn(cause);
       try {
-        await this.#openOnce();
+        await this.#openOnce(asked);
         return;
       } catch (error) {
         if (error instanceof EvenkeelError && error.class === 'fatal') throw error;
@@ -317,13 +304,22 @@ class PartitionTask<A, R, K, I extends Row, E, X extends Work> implements Task<A
     }
   }
 
-  async #openOnce(): Promise<void> {
+  /** @throws EvenkeelError `fenced` */
+  async #mustOwn(cause?: Error): Promise<void> {
+    const { log, partition } = this.#options;
+    if (!(await log.owned(partition))) throw new EvenkeelError('fenced', `partition ${partition} belongs to another`, { cause });
+  }
+
+  /** `asked`: when the partition was last known to be ours, on the monotonic clock. */
+  async #openOnce(asked: number): Promise<void> {
     const { log, partition, machine, partitions } = this.#options;
     await this.#log?.close();
     this.#log = await log.open(partition);
     const kept = this.#store;
     this.#store = undefined;
     this.#store = await recover(this.#recovery, this.#log, kept);
+    // A process that was stopped meanwhile may have lost the partition: nothing of it may follow the new owner's commits (invariant 6).
+    if (this.#options.clock.monotonic() - asked > OWNED_FOR_MS) await this.#mustOwn();
     // Before anything is awaited: whoever peeks now must not see rows of before the recovery.
     this.#overlay = new Overlay(machine, this.#store);
     this.#due = new DueIndex(this.#store);

@@ -2,7 +2,7 @@ import { expect, test } from 'vitest';
 import { createCodec, localSchemas } from '#schemas/codec.ts';
 import type { ConversationId, PersonId, RequestId, TenantId } from '#schemas/ids.ts';
 import { openTask } from '#streams/engine/task.ts';
-import { MemoryBroker, memoryLog } from '#streams/memory/partition-log.ts';
+import { MemoryBroker, type MemoryLogOptions, memoryLog } from '#streams/memory/partition-log.ts';
 import { memoryStores } from '#streams/memory/store.ts';
 import type { Input } from '#streams/support/input.ts';
 import { support } from '#streams/support/support.ts';
@@ -11,16 +11,21 @@ const tenant = 'acme' as TenantId;
 const topics = { history: 'tenant.events', words: 'support.steps' };
 const codec = createCodec(localSchemas());
 
-async function taskOf(broker: MemoryBroker, monotonic = () => 0) {
+const later = (ms: number, run: () => void) => {
+  const timer = setTimeout(run, ms);
+  return () => clearTimeout(timer);
+};
+
+async function taskOf(broker: MemoryBroker, monotonic = () => 0, group: Pick<MemoryLogOptions, 'owned' | 'network'> = { owned: () => true }) {
   return openTask({
     machine: support(codec),
     partition: 0,
     partitions: 1,
     topics,
-    log: memoryLog({ broker, topics, owned: () => true }),
+    log: memoryLog({ broker, topics, ...group }),
     stores: memoryStores(),
     effects: () => ({ start: (work) => ({ key: work.key, abort: () => undefined }) }),
-    clock: { monotonic, after: () => () => undefined },
+    clock: { monotonic, after: later },
     cap: 1,
     deadLetter: () => [],
     report: { committed: () => undefined, warn: () => undefined },
@@ -86,4 +91,19 @@ test('a request whose deadline fell while the turn before it ended does not star
   expect(started).toEqual(['r_1']);
   expect(task.peek({ tenant, mark: 'r_2' }).mark).toMatchObject({ stage: 'finished', outcome: 'refused', reason: 'deadline' });
   await task.close();
+});
+
+// Found by the simulation: SIGSTOP after the answer of the group, SIGCONT long after the partition was given to another.
+test('a process that was stopped between the group’s answer and its opening commits nothing (invariant 6)', async () => {
+  let [now, owner] = [0, true];
+  const broker = new MemoryBroker(() => 1_000_000 + now);
+  const network = {
+    async pass(operation: string) {
+      if (operation !== 'open') return;
+      now += 10_000;
+      owner = false;
+    },
+  };
+  await expect(taskOf(broker, () => now, { owned: () => owner, network })).rejects.toMatchObject({ code: 'fenced' });
+  expect(history(broker)).toEqual([]);
 });
