@@ -6,19 +6,20 @@ import type { RecordOf } from '#schemas/records.ts';
 import type { Output } from '#streams/engine/machine.ts';
 import type { Offsets, Rec } from '#streams/engine/ports.ts';
 import { MemoryBroker } from '#streams/memory/partition-log.ts';
-import type { Committed, Model, Writer } from './model.ts';
+import type { Committed, Model } from './model.ts';
 
 export const TOPICS = { history: 'tenant.events', words: 'support.steps' } as const;
 export const INPUTS = ['tenant.commands', 'support.requests'] as const;
 
+type Opening = { readonly tenure: number; readonly cap: number };
 export type BrokerOptions = { readonly now: () => Instant; readonly codec: Codec; readonly model: Model; readonly fenced: boolean };
 
 export class SimulatedBroker extends MemoryBroker {
   readonly #options: BrokerOptions;
-  readonly #writers = new Map<number, Writer>();
+  readonly #writers = new Map<number, Opening>();
   #newest = 0;
   /** Who opens next: set by the process in the moment before. */
-  opening: Writer = { tenure: 0, cap: 0 };
+  opening: Opening | undefined;
 
   constructor(options: BrokerOptions) {
     super(options.now);
@@ -27,7 +28,7 @@ export class SimulatedBroker extends MemoryBroker {
 
   override fence(partition: number): number {
     this.#newest = super.fence(partition);
-    this.#writers.set(this.#newest, this.opening);
+    if (this.opening) this.#writers.set(this.#newest, this.opening);
     return this.#newest;
   }
 
@@ -35,7 +36,7 @@ export class SimulatedBroker extends MemoryBroker {
     const time = super.commit(partition, this.#options.fenced ? epoch : this.#newest, records, inputs);
     const writer = this.#writers.get(epoch);
     if (!writer) throw new Error(`epoch ${epoch} was opened by nobody`);
-    this.#options.model.add(this.#read(records), writer);
+    this.#options.model.add(this.#read(records), { epoch, tenure: writer.tenure, cap: writer.cap });
     return time;
   }
 

@@ -9,8 +9,8 @@ import { type Amount, Books, type Windows } from './books.ts';
 
 /** What a producer or an operator wrote, by its offset. `poison`: it must end in dead letters; where it is too large, only if it is not refused before. */
 export type Expected = { readonly id: string; readonly digest: string; readonly poison?: 'unknown' | 'large' | undefined };
-/** Who commits: `tenure` counts the assignments of the partition. */
-export type Writer = { readonly tenure: number; readonly cap: number };
+/** Who commits. `epoch` counts the openings of the partition's log, `tenure` its assignments by the group. */
+export type Writer = { readonly epoch: number; readonly tenure: number; readonly cap: number };
 export type Committed = {
   readonly batch: Batch;
   readonly events: readonly Event[];
@@ -84,6 +84,8 @@ export class Model {
   readonly #covered = new Map<string, number>();
   #batch = 0;
   #time = 0;
+  #epoch = 0;
+  /** The last that has committed. */
   #tenure = 0;
   #running = 0;
   transactions = 0;
@@ -108,8 +110,9 @@ export class Model {
   add(transaction: Committed, writer: Writer): void {
     const { batch, events } = transaction;
     this.transactions++;
-    if (writer.tenure < this.#tenure) this.#broken(6, `tenure ${writer.tenure} commits batch ${batch.number} after tenure ${this.#tenure} has`);
-    this.#tenure = Math.max(this.#tenure, writer.tenure);
+    if (writer.epoch < this.#epoch) this.#broken(6, `tenure ${writer.tenure} commits batch ${batch.number} after another has opened the log and committed`);
+    this.#epoch = Math.max(this.#epoch, writer.epoch);
+    this.#tenure = writer.tenure;
     if (batch.number !== this.#batch + 1) this.#broken(10, `batch ${batch.number} follows ${this.#batch}`);
     if (batch.events !== events.length) this.#broken(10, `batch ${batch.number} announces ${batch.events} events and has ${events.length}`);
     if (batch.time < this.#time) this.#broken(5, `time goes back by ${this.#time - batch.time} ms at batch ${batch.number}`);
@@ -144,10 +147,10 @@ export class Model {
     return this.#forgotten.has(request) || (known !== undefined && known.attempt >= attempt);
   }
 
-  /** The words that a running request cannot do without. */
-  wanted(id: string): readonly string[] {
+  /** The words that a running request cannot do without in a process that has all that is committed. */
+  wanted(id: string, tenure: number): readonly string[] {
     const request = this.#requests.get(id);
-    if (request?.stage !== 'running') return [];
+    if (request?.stage !== 'running' || this.#tenure !== tenure) return [];
     return ['message', ...[...request.steps].filter(([, { done }]) => done).map(([step]) => step)];
   }
 

@@ -47,7 +47,7 @@ const AT_THE_PORTS: readonly Mutant[] = [
   {
     name: 'no-owner-check',
     what: 'a fenced zombie opens again, and fences the owner',
-    caught: /invariant 6: tenure \d+ (opens|commits)/,
+    caught: /invariant 6: tenure \d+ lost the partition/,
     options: (options) => ({ ...options, log: { ...options.log, owned: async () => true } }),
   },
   { name: 'hold-without-limit', what: 'a dispatch does not ask the budget', caught: /invariant 4: a hold/, ...account((of) => ({ ...of, balances: [] })) },
@@ -190,13 +190,13 @@ const IN_THE_SOURCE: readonly Mutant[] = [
     name: 'fed-twice',
     what: 'a record that was fed twice before its first commit is decided twice',
     caught: /invariant 10: .* answers no record|invariant 2: /,
-    ...edit('task.ts', 'else if (consumed && consumed.next <= (next[consumed.topic] ?? 0)) again.push(entry);', ''),
+    ...edit('inbox.ts', 'else if (consumed && consumed.next <= (next[consumed.topic] ?? 0)) again.push(entry);', ''),
   },
   {
     name: 'logged-inputs-decided-again',
     what: 'a record that is in the log already is decided again',
     caught: /invariant (2|10)/,
-    ...edit('task.ts', 'if (consumed && consumed.next <= this.position(consumed.topic)) entry.resolve', 'if (this.#ended) entry.resolve'),
+    ...edit('inbox.ts', 'if (consumed && consumed.next <= position(consumed.topic)) logged.push(entry);', 'if (most < 0) logged.push(entry);'),
   },
   {
     name: 'inputs-lost-with-their-commit',

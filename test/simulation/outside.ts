@@ -67,7 +67,7 @@ export function effectsOf(process: Process, task: SupportTask, codec: Codec): Ef
       if (!process.alive) return { key: work.key, abort: () => undefined };
       const { request } = work;
       if (!world.model.placed.has(request)) world.problem(`effects: ${request} runs, and no committed event allows it`);
-      for (const step of world.model.wanted(request))
+      for (const step of world.model.wanted(request, process.tenure))
         if (!task.words({ tenant: row.tenant, mark: request }, step)) world.problem(`invariant 3: the words of ${request}/${step} are not in the store`);
       const token = {};
       running.add(token);
@@ -116,7 +116,7 @@ async function call(
   signal: AbortSignal,
 ) {
   const { world } = process;
-  if (!process.alive) await new Promise(() => undefined);
+  await process.running();
   const attempt = attempts.get(`${request}/${step}`) ?? 0;
   if (!world.model.started(request, step, attempt))
     world.problem(`effects: attempt ${attempt} of ${request}/${step} is called, and its start is not committed`);
@@ -126,7 +126,7 @@ async function call(
   const amount = refuses ? NO_BILL : world.price(tenant, WORST);
   if (!world.bills.add(request, step, attempt, amount)) world.problem(`effects: attempt ${attempt} of ${request}/${step} is called twice`);
   await world.time.sleep(world.hangs || world.faults.strikes('provider hangs') ? HANGS_MS : world.chance.next() * STEP_MS);
-  if (!process.alive) await new Promise(() => undefined);
+  await process.running();
   if (signal.aborted) throw signal.reason;
   if (refuses) throw new CallFailed(FAILED, false);
   if (fails) throw new Error(FAILED);

@@ -19,9 +19,10 @@ import type { Disk, World } from './world.ts';
 export type Options = TaskOptions<Account, Conversation, Mark, Input, Parameters<Support['evolve']>[1], RunTurn>;
 /** Above it a record cannot be written, and its input becomes a dead letter. */
 export const MAX_OUTPUT_BYTES = 4_000;
-/** From the loss of the partition on: a process that checked just before may still open it. */
-const GRACE_MS = 200;
+/** A process that asked so long ago whether the partition is its own, and was told so, may open it: the group may take it away meanwhile. */
+const ASKED_MS = 2_100;
 const LATENCY_MS = 20;
+const HANGS_MS = 8_000;
 const FETCHED = 7;
 
 const never = (): Promise<never> => new Promise(() => undefined);
@@ -35,6 +36,9 @@ export class Process {
   /** When the group gave the partition to another. */
   lostAt: number | undefined;
   task: SupportTask | undefined;
+  #stoppedUntil = 0;
+  /** When it was last told that it owns the partition. */
+  #toldAt = Number.NEGATIVE_INFINITY;
   readonly #drift: number;
   readonly #booted: number;
 
@@ -54,7 +58,19 @@ export class Process {
     if (this.disk.user === this) this.disk.user = undefined;
     this.world.died(this);
   }
+  /** SIGSTOP, a pause of the machine: nothing of it moves, and then it goes on as if no time had passed. */
+  stop(ms: number): void {
+    this.#stoppedUntil = this.world.time.now + ms;
+  }
+  /** For ever, where the process is dead. */
+  async running(): Promise<void> {
+    const { time } = this.world;
+    while (this.#stoppedUntil > time.now) await time.sleep(this.#stoppedUntil - time.now);
+    if (!this.alive) await never();
+  }
+
   async leave(): Promise<void> {
+    await this.running();
     await this.task?.close();
     this.alive = false;
     if (this.disk.user === this) this.disk.user = undefined;
@@ -112,22 +128,42 @@ export class Process {
     const { time } = this.world;
     return {
       monotonic: () => this.#booted + time.now * this.#drift,
-      after: (ms, run) => time.after(ms, () => this.alive && run()),
+      after: (ms, run) => time.after(ms, () => void this.running().then(run)),
     };
   }
 
   #log(): Log {
     const { world } = this;
     const network = { pass: (operation: Operation) => this.#pass(operation) };
-    const log = memoryLog({ broker: world.broker, topics: TOPICS, owned: () => world.owner === this, network });
+    const log = memoryLog({ broker: world.broker, topics: TOPICS, owned: () => this.#isOwner(), network });
     return { ...log, open: async (partition) => this.#partition(await log.open(partition)) };
+  }
+
+  #isOwner(): boolean {
+    const { owner, time } = this.world;
+    if (owner === this) this.#toldAt = time.now;
+    return owner === this;
+  }
+
+  /** The first commit after an opening makes the log its own. */
+  #committingFirst(): void {
+    const since = this.world.time.now - this.#toldAt;
+    if (this.lostAt !== undefined && since > ASKED_MS)
+      this.world.problem(
+        `invariant 6: tenure ${this.tenure} lost the partition and takes it, ${Math.round(since)} ms after it was last told that it is its own`,
+      );
   }
 
   /** Reads come in pieces of any size, and for a while there may be nothing to see. */
   #partition(log: PartitionLog): PartitionLog {
     const { world } = this;
+    let first = true;
     return {
-      commit: (records, inputs) => log.commit(records, inputs),
+      commit: (records, inputs) => {
+        if (first) this.#committingFirst();
+        first = false;
+        return log.commit(records, inputs);
+      },
       close: () => log.close(),
       async *read(topic, from): AsyncIterable<Batch> {
         let next = from;
@@ -147,11 +183,10 @@ export class Process {
   async #pass(operation: Operation): Promise<void> {
     const { world } = this;
     const { faults, time, chance } = world;
-    if (operation === 'open' && this.lostAt !== undefined && time.now - this.lostAt > GRACE_MS)
-      world.problem(`invariant 6: tenure ${this.tenure} opens a partition that it lost ${Math.round(time.now - this.lostAt)} ms ago`);
     await time.sleep(operation === 'owned' ? 50 : chance.next() * LATENCY_MS);
-    if (operation === 'commit' && faults.strikes('commit hangs')) await time.sleep(chance.next() * 8_000);
-    if (!this.alive) await never();
+    if (operation === 'commit' && faults.strikes('commit request hangs')) await time.sleep(chance.next() * HANGS_MS);
+    if (operation === 'committed' && faults.strikes('commit reply hangs')) await time.sleep(chance.next() * HANGS_MS);
+    await this.running();
     if (operation === 'commit' || operation === 'committed') await this.#committing(operation);
     else if (faults.strikes('crash while opening')) {
       this.die();
@@ -160,7 +195,7 @@ export class Process {
     if (world.leaderless > time.now) {
       if (operation === 'commit') throw new EvenkeelError('commit_failed', 'the leader has moved');
       await time.sleep(world.leaderless - time.now);
-      if (!this.alive) await never();
+      await this.running();
     }
     if (operation === 'open') {
       if (faults.strikes('opening fails')) throw new EvenkeelError('unavailable', 'the coordinator does not answer');
@@ -180,19 +215,30 @@ export class Process {
     await never();
   }
 
-  /** A process may die right after a write, and a dead one writes nothing. */
+  /** A process may die right after a write, and a dead one writes nothing. A store is opened by one at a time, as RocksDB's lock has it. */
   #stores(stores: Stores): Stores {
-    const wrap = (store: Store): Store =>
-      Object.create(store, {
-        write: {
-          value: (...args: Parameters<Store['write']>) => {
-            if (!this.alive) throw new Error('this process is dead');
-            store.write(...args);
-            if (this.world.faults.strikes('crash after the store’s write')) this.die();
-          },
-        },
-      });
-    return { ...stores, open: async (partition) => wrap(await stores.open(partition)) };
+    let open: Store | undefined;
+    const wrap = (store: Store): Store => {
+      const write = (...args: Parameters<Store['write']>) => {
+        if (!this.alive) throw new Error('this process is dead');
+        store.write(...args);
+        if (this.world.faults.strikes('crash after the store’s write')) this.die();
+      };
+      const close = () => {
+        if (open === wrapped) open = undefined;
+        return store.close();
+      };
+      const wrapped = Object.create(store, { write: { value: write }, close: { value: close } }) as Store;
+      return wrapped;
+    };
+    return {
+      ...stores,
+      open: async (partition) => {
+        if (open) throw new Error('the store is open, and has its lock');
+        open = wrap(await stores.open(partition));
+        return open;
+      },
+    };
   }
 
   /** The consumer's side of one topic: records in order, from where the task stands; now and then some again. */
@@ -207,6 +253,7 @@ export class Process {
       if (task.full || records.length === 0) {
         await (records.length === 0 ? world.produced : world.time.sleep(LATENCY_MS));
         await world.time.sleep(world.chance.next() * 2 * LATENCY_MS);
+        await this.running();
         continue;
       }
       for (const { offset, timestamp } of records) {
@@ -221,6 +268,7 @@ export class Process {
         next = offset + 1;
       }
       await world.time.sleep(10 + world.chance.next() * 2 * LATENCY_MS);
+      await this.running();
     }
   }
 }

@@ -22,6 +22,7 @@ import type { Produced } from './traffic.ts';
 const DAY_MS = 86_400_000;
 /** Seconds before something happens to windows: the end of a day, of a month, of a year; and a plain noon. */
 const BEGINNINGS = ['2026-11-24T23:59:50Z', '2026-11-30T23:59:52Z', '2027-12-31T23:59:48Z', '2028-02-28T23:59:55Z', '2026-11-24T12:00:00Z'];
+const SESSION_MS = 5_000;
 /** Of disks, so many are opened again with a look at what a process left on them. */
 const DISKS_CHECKED = 0.25;
 
@@ -133,7 +134,7 @@ export class World {
   /** What a group may do with the partition at any time. */
   rebalance(): void {
     const old = this.owner;
-    const kind = this.chance.below(4);
+    const kind = this.chance.below(5);
     if (!old || kind === 0) {
       if (old?.alive) this.faults.struck('crash at any time');
       old?.die();
@@ -148,6 +149,13 @@ export class World {
     if (kind === 2) {
       this.faults.struck('partition moved in order');
       void old.leave().then(() => this.owner === old && this.#assign());
+      return;
+    }
+    if (kind === 3) {
+      this.faults.struck('process stopped for a while, and goes on');
+      old.stop(this.chance.next() * 2 * SESSION_MS);
+      // Its session ends.
+      this.time.after(SESSION_MS, () => this.owner === old && this.#assign());
       return;
     }
     this.faults.struck('partition moved, the old owner goes on');
