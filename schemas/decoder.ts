@@ -8,14 +8,19 @@ import type { AvroSchema } from './avro.ts';
 /** Reads `bytes` from `from` to `to`, all of it. @throws RangeError when they are not such a value */
 export type Decode<T> = (bytes: Uint8Array, from: number, to: number) => T;
 
-/** Ids, step names and days come again and again: one string for all of them costs no memory and its hash is known. Longer ones do not. */
-const LONGEST_KEPT = 64;
+/**
+ * Ids, step names and days come again and again: one string for all of them costs no memory and its hash is known. Each has a place by its
+ * bytes, which are kept beside it as words of four, to be compared.
+ */
 const KEPT_STRINGS = 1 << 16;
+const KEPT_WORDS = 12;
+const LONGEST_KEPT = 4 * KEPT_WORDS;
 
 let bytes: Uint8Array = new Uint8Array(0);
 let at = 0;
 let end = 0;
 const strings: (string | undefined)[] = new Array(KEPT_STRINGS).fill(undefined);
+const stringWords = new Int32Array(KEPT_STRINGS * KEPT_WORDS);
 
 /** `tag`: a field `type` with this value comes before the record's own. */
 export function decoder<T>(schema: AvroSchema, tag?: string): Decode<T> {
@@ -95,24 +100,36 @@ function string(): string {
   const from = sized();
   const length = at - from;
   if (length > LONGEST_KEPT) return text(from);
+  const of = bytes;
   let [hash, high] = [length, 0];
-  for (let i = from; i < at; i++) {
-    const byte = bytes[i] as number;
-    hash = Math.imul(hash ^ byte, 0x01000193);
-    high |= byte;
+  for (let i = from; i < at; i += 4) {
+    const word = wordAt(of, i, at);
+    high |= word;
+    hash = Math.imul(hash ^ word, 0x5bd1e995);
+    hash ^= hash >>> 15;
   }
-  if (high >= 0x80) return text(from);
+  // Beyond ASCII a string's length is not that of its bytes.
+  if ((high & 0x80808080) !== 0) return text(from);
   const slot = (hash ^ (hash >>> 16)) & (KEPT_STRINGS - 1);
   const kept = strings[slot];
-  if (kept !== undefined && same(kept, from, length)) return kept;
+  if (kept !== undefined && kept.length === length && same(slot, of, from, at)) return kept;
   const fresh = text(from);
   strings[slot] = fresh;
+  for (let i = from, to = slot * KEPT_WORDS; i < at; i += 4) stringWords[to++] = wordAt(of, i, at);
   return fresh;
 }
 
-function same(kept: string, from: number, length: number): boolean {
-  if (kept.length !== length) return false;
-  for (let i = 0; i < length; i++) if (kept.charCodeAt(i) !== bytes[from + i]) return false;
+/** Four bytes, or as many as there are. */
+function wordAt(of: Uint8Array, i: number, to: number): number {
+  if (i + 4 <= to) return (of[i] as number) | ((of[i + 1] as number) << 8) | ((of[i + 2] as number) << 16) | ((of[i + 3] as number) << 24);
+  let word = of[i] as number;
+  if (i + 1 < to) word |= (of[i + 1] as number) << 8;
+  if (i + 2 < to) word |= (of[i + 2] as number) << 16;
+  return word;
+}
+
+function same(slot: number, of: Uint8Array, from: number, to: number): boolean {
+  for (let i = from, kept = slot * KEPT_WORDS; i < to; i += 4) if (stringWords[kept++] !== wordAt(of, i, to)) return false;
   return true;
 }
 

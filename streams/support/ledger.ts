@@ -133,7 +133,7 @@ export function post(account: Account, keys: WindowKeys, change: Change, only?: 
   for (const window of WINDOWS) {
     if (only !== undefined && window !== only) continue;
     const key = keyOf(window, keys);
-    const at = balances.findIndex((each) => each.key === key && each.window === window);
+    const at = placeOf(balances, window, key);
     const before = balances[at] ?? balance(account, window, key);
     const after = changed(before, change);
     if (after.held < 0 || after.heldTokens < 0)
@@ -142,6 +142,15 @@ export function post(account: Account, keys: WindowKeys, change: Change, only?: 
     same &&= at >= 0 && holds(before) === holds(after);
   }
   return { ...account, balances: same ? balances : prune(balances) };
+}
+
+/** -1: not there. Asked three times by most events: without a closure. */
+function placeOf(balances: readonly Balance[], window: Window, key: string): number {
+  for (let at = 0; at < balances.length; at++) {
+    const { window: its, key: has } = balances[at] as Balance;
+    if (has === key && its === window) return at;
+  }
+  return -1;
 }
 
 const holds = ({ held, heldTokens }: Balance): boolean => held > 0 || heldTokens > 0;
