@@ -8,9 +8,10 @@ import { idle } from './idle.ts';
 import { join } from './join.ts';
 import { pipeline } from './pipeline.ts';
 import type { Report } from './report.ts';
+import { restart } from './restart.ts';
 import { slow } from './slow.ts';
 
-const BENCHES: Readonly<Record<string, () => Promise<Report>>> = { backlog, commit, fold, idle, join, pipeline, slow };
+const BENCHES: Readonly<Record<string, () => Promise<Report>>> = { backlog, commit, fold, idle, join, pipeline, restart, slow };
 const HELP = `npm run bench -- NAME [--json]
 
   backlog a million queued requests of one tenant: memory, and another tenant's p95
@@ -19,9 +20,10 @@ const HELP = `npm run bench -- NAME [--json]
   idle    what a started platform costs when nothing happens (npm start first)
   join    from a runtime's start, or its predecessor's end, to all partitions open
   pipeline  the whole life of a request, sustained, beside a bare client loop
+  restart  kill -9 with a million queued requests: how soon the next life dispatches, with and without its disk
   slow    ten thousand effects of 2 s in flight, beside effects that take no time
 
-  --small  a small size of backlog, fair, fold and slow, for development: its figures say nothing
+  --small  a small size of backlog, fair, fold, restart and slow, for development: its figures say nothing
 Example: npm run bench -- commit --json`;
 
 const { values, positionals } = parseArgs({
