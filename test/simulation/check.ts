@@ -1,7 +1,7 @@
 /** What a store says, against the log: the same bytes as a fresh fold (invariants 3 and 5), and the model's own sums. */
 import { Folder } from '#streams/engine/fold.ts';
 import { HistoryReader } from '#streams/engine/history.ts';
-import type { Stores } from '#streams/engine/ports.ts';
+import type { Store, Stores } from '#streams/engine/ports.ts';
 import { memoryStores } from '#streams/memory/store.ts';
 import type { Balance } from './books.ts';
 import { TOPICS } from './broker.ts';
@@ -29,6 +29,7 @@ export async function checkDisk(world: World, stores: Stores): Promise<string[]>
     problems.push(`invariant 3: the store is at batch ${store.meta.batch}, its position ${history} is that of batch ${fresh.meta?.batch}`);
   for (const row of new Set([...live.keys(), ...folded.keys()]))
     if (live.get(row) !== folded.get(row)) problems.push(`invariant 3 and 5: ${row} is ${live.get(row)}, a fresh fold says ${folded.get(row)}`);
+  problems.push(...checkKeys(world, store));
   return problems.slice(0, 3);
 }
 
@@ -43,6 +44,23 @@ async function fold(world: World, end: number) {
   }
   folder.flush();
   return fresh;
+}
+
+/** As many secondary keys as the rows call for, counted from the rows alone. */
+function checkKeys({ machine }: World, store: Store): string[] {
+  const keys = { queue: 0, due: 0, running: 0 };
+  const expected = { queue: 0, due: 0, running: 0 };
+  for (const [table, , value] of store.entries()) {
+    if (table === 'queue' || table === 'due' || table === 'running') keys[table]++;
+    if (table === 'mark') expected.due += Number(machine.rows.mark.decode(value).forgetAt !== null);
+    if (table !== 'item') continue;
+    const { turn, waiting } = machine.rows.item.decode(value);
+    expected.due++;
+    expected.running += Number(turn !== null);
+    expected.queue += Number(turn === null && waiting.length > 0);
+  }
+  const wrong = (['queue', 'due', 'running'] as const).filter((table) => keys[table] !== expected[table]);
+  return wrong.map((table) => `invariant 3: ${keys[table]} keys in ${table}, the rows call for ${expected[table]}`);
 }
 
 /** The accounts in the last owner's store against the model's books. */

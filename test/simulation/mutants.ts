@@ -228,6 +228,18 @@ const IN_THE_SOURCE: readonly Mutant[] = [
     ...edit('round.ts', 'overlay.rollback();', ''),
   },
   {
+    name: 'store-left-open',
+    what: 'a task that is fenced while it opens keeps its store, and the next meets its lock',
+    caught: /local store thrown away: the store is open/,
+    ...edit('task.ts', 'this.#end(error as Error);\n      await this.#log?.close();', ''),
+  },
+  {
+    name: 'stale-row-cache',
+    what: 'a committed row is read as it was before',
+    caught: /invariant|was lost|decision/,
+    ...edit('overlay.ts', 'cache.set(key, cell.after);', ''),
+  },
+  {
     name: 'batch-record-last',
     what: 'a transaction’s batch record stands after its events',
     caught: /history at offset \d+: an event outside a batch/,

@@ -39,6 +39,7 @@ export class Process {
   #stoppedUntil = 0;
   /** When it was last told that it owns the partition. */
   #toldAt = Number.NEGATIVE_INFINITY;
+  #opened: Promise<void> = Promise.resolve();
   readonly #drift: number;
   readonly #booted: number;
 
@@ -55,7 +56,8 @@ export class Process {
   die(): void {
     if (!this.alive) return;
     this.alive = false;
-    if (this.disk.user === this) this.disk.user = undefined;
+    this.#leaveDisk();
+    this.disk.open = undefined;
     this.world.died(this);
   }
   /** SIGSTOP, a pause of the machine: nothing of it moves, and then it goes on as if no time had passed. */
@@ -71,12 +73,22 @@ export class Process {
 
   async leave(): Promise<void> {
     await this.running();
+    await this.#opened;
     await this.task?.close();
     this.alive = false;
+    this.#leaveDisk();
+  }
+
+  #leaveDisk(): void {
     if (this.disk.user === this) this.disk.user = undefined;
   }
 
-  async start(): Promise<void> {
+  start(): Promise<void> {
+    this.#opened = this.#open();
+    return this.#opened;
+  }
+
+  async #open(): Promise<void> {
     try {
       this.task = await openTask(this.world.mutate(this.#options()));
       void this.task.lost.then((error) => this.#lost(error));
@@ -94,7 +106,7 @@ export class Process {
       partitions: 1,
       topics: TOPICS,
       log: this.#log(),
-      stores: this.#stores(this.disk.stores),
+      stores: this.#stores(this.disk),
       effects: (task) => effectsOf(this, task, world.codec),
       clock: this.#clock(),
       cap: this.cap,
@@ -114,7 +126,11 @@ export class Process {
 
   #lost(error: Error): void {
     const fenced = error instanceof EvenkeelError && error.code === 'fenced';
-    if (this.alive && !fenced) this.world.problem(`process ${this.tenure} was lost: ${error.message}`);
+    if (!this.alive) return;
+    if (!fenced) this.world.problem(`process ${this.tenure} was lost: ${error.message}`);
+    // The process lives on, and may be given the partition again.
+    this.alive = false;
+    void Promise.resolve(this.task?.close()).then(() => this.#leaveDisk());
   }
 
   /** A re-opening has an error of the network or a fence as its cause, never one of the code; and no store is thrown away. */
@@ -216,8 +232,8 @@ export class Process {
   }
 
   /** A process may die right after a write, and a dead one writes nothing. A store is opened by one at a time, as RocksDB's lock has it. */
-  #stores(stores: Stores): Stores {
-    let open: Store | undefined;
+  #stores({ stores }: Disk): Stores {
+    const { disk } = this;
     const wrap = (store: Store): Store => {
       const write = (...args: Parameters<Store['write']>) => {
         if (!this.alive) throw new Error('this process is dead');
@@ -225,7 +241,7 @@ export class Process {
         if (this.world.faults.strikes('crash after the store’s write')) this.die();
       };
       const close = () => {
-        if (open === wrapped) open = undefined;
+        if (disk.open === wrapped) disk.open = undefined;
         return store.close();
       };
       const wrapped = Object.create(store, { write: { value: write }, close: { value: close } }) as Store;
@@ -234,9 +250,9 @@ export class Process {
     return {
       ...stores,
       open: async (partition) => {
-        if (open) throw new Error('the store is open, and has its lock');
-        open = wrap(await stores.open(partition));
-        return open;
+        if (disk.open) throw new Error('the store is open, and has its lock');
+        disk.open = wrap(await stores.open(partition));
+        return disk.open;
       },
     };
   }

@@ -4,7 +4,7 @@
  */
 import { createCodec, localSchemas } from '#schemas/codec.ts';
 import type { TenantId } from '#schemas/ids.ts';
-import type { Stores } from '#streams/engine/ports.ts';
+import type { Store, Stores } from '#streams/engine/ports.ts';
 import { memoryStores } from '#streams/memory/store.ts';
 import type { StepFinish } from '#streams/support/input.ts';
 import { support } from '#streams/support/support.ts';
@@ -26,7 +26,7 @@ const SESSION_MS = 5_000;
 /** Of disks, so many are opened again with a look at what a process left on them. */
 const DISKS_CHECKED = 0.25;
 
-export type Disk = { readonly stores: Stores; user: Process | undefined; refeed: boolean };
+export type Disk = { readonly stores: Stores; user: Process | undefined; open: Store | undefined; refeed: boolean };
 
 const codec = createCodec(localSchemas());
 const machine = support(codec);
@@ -194,7 +194,7 @@ export class World {
       return this.chance.pick(free);
     }
     if (old) this.faults.struck('disk lost');
-    const disk: Disk = { stores: memoryStores(), user: undefined, refeed: false };
+    const disk: Disk = { stores: memoryStores(), user: undefined, open: undefined, refeed: false };
     this.#disks.push(disk);
     return disk;
   }
