@@ -4,11 +4,20 @@ import { DEFAULT_POLICY, type Policy } from '#schemas/policy.ts';
 
 /** Micro-dollars, tokens. */
 export type Amount = { readonly money: number; readonly tokens: number };
+export const NOTHING: Amount = { money: 0, tokens: 0 };
+export const plus = (a: Amount, b: Amount): Amount => ({ money: a.money + b.money, tokens: a.tokens + b.tokens });
+export const minus = (a: Amount, b: Amount): Amount => ({ money: a.money - b.money, tokens: a.tokens - b.tokens });
+export const exceeds = (a: Amount, b: Amount): boolean => a.money > b.money || a.tokens > b.tokens;
+export const same = (a: Amount | undefined, b: Amount): boolean => a !== undefined && a.money === b.money && a.tokens === b.tokens;
+export const say = (a: Amount | undefined): string => (a ? `${a.money} micro-dollars and ${a.tokens} tokens` : 'nothing');
+
+/** Says which invariant, or what else, is broken, and how. */
+export type Broken = (invariant: number | string, why: string) => void;
+
 export type Balance = { settled: number; held: number; granted: number; settledTokens: number; heldTokens: number; grantedTokens: number };
 export type Windows = { readonly day: string; readonly month: string };
 
 const EMPTY: Balance = { settled: 0, held: 0, granted: 0, settledTokens: 0, heldTokens: 0, grantedTokens: 0 };
-const NOTHING: Amount = { money: 0, tokens: 0 };
 const today = (at: number): Windows => ({ day: new Date(at).toISOString().slice(0, 10), month: new Date(at).toISOString().slice(0, 7) });
 
 export class Books {

@@ -5,10 +5,10 @@
  */
 import type { Batch, Event, EventOf } from '#schemas/events.ts';
 import type { RecordOf } from '#schemas/records.ts';
-import { type Amount, Books, type Windows } from './books.ts';
+import { type Amount, Books, type Broken, exceeds, NOTHING, same, say } from './books.ts';
+import { type Request, Steps } from './steps.ts';
+import { type Expected, Verdicts } from './verdicts.ts';
 
-/** What a producer or an operator wrote, by its offset. `poison`: it must end in dead letters; where it is too large, only if it is not refused before. */
-export type Expected = { readonly id: string; readonly digest: string; readonly poison?: 'unknown' | 'large' | undefined };
 /** Who commits. `epoch` counts the openings of the partition's log, `tenure` its assignments by the group. */
 export type Writer = { readonly epoch: number; readonly tenure: number; readonly cap: number };
 export type Committed = {
@@ -28,41 +28,6 @@ export type Outside = {
   produced(topic: string, offset: number): Expected;
 };
 
-type Step = {
-  readonly attempt: number;
-  readonly kind: string;
-  readonly calls: string;
-  readonly worst: Amount;
-  open: boolean;
-  charged: boolean;
-  done: boolean;
-};
-type Request = {
-  readonly id: string;
-  readonly tenant: string;
-  readonly conversation: string;
-  readonly digest: string;
-  readonly arrival: number;
-  readonly deadline: number;
-  stage: 'waiting' | 'running' | 'finished';
-  windows: Windows;
-  held: Amount;
-  costs: Amount;
-  settled: boolean;
-  readonly steps: Map<string, Step>;
-  outcome: string;
-};
-type CommandEvent = Extract<Event, { readonly command: string }>;
-type Verdict = 'request_queued' | 'request_refused' | 'request_conflicted';
-const NOTHING: Amount = { money: 0, tokens: 0 };
-const plus = (a: Amount, b: Amount): Amount => ({ money: a.money + b.money, tokens: a.tokens + b.tokens });
-const minus = (a: Amount, b: Amount): Amount => ({ money: a.money - b.money, tokens: a.tokens - b.tokens });
-const exceeds = (a: Amount, b: Amount): boolean => a.money > b.money || a.tokens > b.tokens;
-const same = (a: Amount | undefined, b: Amount): boolean => a !== undefined && a.money === b.money && a.tokens === b.tokens;
-const say = (a: Amount | undefined): string => (a ? `${a.money} micro-dollars and ${a.tokens} tokens` : 'nothing');
-const isVerdict = (event: Event): event is EventOf<Verdict> =>
-  event.type === 'request_queued' || event.type === 'request_refused' || event.type === 'request_conflicted';
-
 export class Model {
   readonly problems: string[] = [];
   /** Requests ended, by `outcome/reason`. */
@@ -71,17 +36,15 @@ export class Model {
   readonly placed = new Set<string>();
   readonly tenants = new Map<string, Books>();
   readonly #outside: Outside;
+  readonly #verdicts: Verdicts;
+  readonly #steps: Steps;
   readonly #requests = new Map<string, Request>();
   /** Open requests of a conversation in order of arrival; the first may run. */
   readonly #conversations = new Map<string, Request[]>();
-  /** What each key stands for; a refused one for nothing. */
-  readonly #commands = new Map<string, string>();
   readonly #refused = new Set<string>();
-  readonly #conflicts = new Set<string>();
   readonly #forgotten = new Set<string>();
   /** Forgotten once, and perhaps known again. */
   readonly #released = new Set<string>();
-  readonly #covered = new Map<string, number>();
   #batch = 0;
   #time = 0;
   #epoch = 0;
@@ -92,10 +55,12 @@ export class Model {
 
   constructor(outside: Outside) {
     this.#outside = outside;
+    this.#verdicts = new Verdicts(outside.produced, this.#broken);
+    this.#steps = new Steps(outside.bill, this.#broken);
   }
 
   covered(topic: string): number {
-    return this.#covered.get(topic) ?? 0;
+    return this.#verdicts.covered(topic);
   }
   get open(): number {
     let open = 0;
@@ -118,7 +83,7 @@ export class Model {
     if (batch.time < this.#time) this.#broken(5, `time goes back by ${this.#time - batch.time} ms at batch ${batch.number}`);
     this.#batch = batch.number;
     this.#time = Math.max(this.#time, batch.time);
-    this.#verdicts(transaction);
+    this.#verdicts.check(transaction, (id) => this.#requests.get(id)?.digest);
     for (const event of events) this.#apply(event, batch.time, writer);
     this.#words(transaction);
     this.#results(transaction);
@@ -137,7 +102,7 @@ export class Model {
       if (!this.#forgotten.has(id)) this.#broken(10, `the caller of ${id} was told it is ${mark.stage}: the log does not have it`);
     } else if (mark.stage === 'finished' && request.outcome !== mark.outcome)
       this.#broken(10, `the caller of ${id} was told ${mark.outcome}: the log says ${request.outcome || request.stage}`);
-    else if (mark.bodyDigest !== digest && !this.#conflicts.has(`${id} ${digest}`) && !this.#refused.has(id) && !this.#released.has(id))
+    else if (mark.bodyDigest !== digest && !this.#verdicts.hasConflict(id, digest) && !this.#refused.has(id) && !this.#released.has(id))
       this.#broken(10, `another body under ${id} left no event`);
   }
 
@@ -172,58 +137,9 @@ export class Model {
     if (exceeds(bill, costs)) this.#broken(4, `${id} was billed ${say(bill)} and recorded ${say(costs)}`);
   }
 
-  #broken(invariant: number | string, why: string): void {
+  readonly #broken: Broken = (invariant, why) => {
     this.problems.push(typeof invariant === 'number' ? `invariant ${invariant}: ${why}` : `${invariant}: ${why}`);
-  }
-
-  /** Every record below the committed offset has its verdict, in order and in this very transaction. */
-  #verdicts({ batch, events, deadLetters }: Committed): void {
-    const verdicts = events.filter(isVerdict);
-    const commands = events.filter((event) => 'command' in event);
-    const fresh = new Map<string, string>();
-    let letters = 0;
-    for (const { topic, next } of batch.inputs) {
-      const from = this.covered(topic);
-      if (next <= from) this.#broken(2, `${topic} is covered to ${next} after ${from}`);
-      for (let offset = from; offset < next; offset++) {
-        const { id, digest, poison } = this.#outside.produced(topic, offset);
-        const turnedAway = verdicts[0]?.request === id && verdicts[0].type === 'request_refused';
-        if (poison === 'unknown' || (poison === 'large' && !turnedAway)) letters++;
-        else if (topic === 'tenant.commands') this.#commandVerdict(id, digest, commands);
-        else this.#requestVerdict(id, digest, fresh, verdicts);
-      }
-      this.#covered.set(topic, Math.max(from, next));
-    }
-    for (const { type, request } of verdicts) this.#broken(10, `${type} of ${request} answers no record of this transaction`);
-    for (const { type, command } of commands) this.#broken(10, `${type} of ${command} answers no record of this transaction`);
-    if (letters !== deadLetters) this.#broken(2, `${letters} records could not be decided, ${deadLetters} are dead letters`);
-  }
-
-  #commandVerdict(id: string, digest: string, commands: CommandEvent[]): void {
-    const known = this.#commands.get(id);
-    if (known === digest) return;
-    const event = commands[0];
-    if (event?.command !== id) return this.#broken(10, `command ${id} has no event: there is ${event?.command ?? 'none'}`);
-    commands.shift();
-    const conflict = event.type === 'command_refused' && event.code === 'conflict';
-    if (conflict !== (known !== undefined)) this.#broken(10, `${event.type} of command ${id}, which is ${known === undefined ? 'new' : 'known'}`);
-    if (event.type !== 'command_refused') this.#commands.set(id, digest);
-  }
-
-  #requestVerdict(id: string, digest: string, fresh: Map<string, string>, verdicts: EventOf<Verdict>[]): void {
-    const known = fresh.get(id) ?? this.#requests.get(id)?.digest;
-    if (known === digest) return;
-    const event = verdicts[0];
-    if (event?.request !== id) return this.#broken(10, `${id} has no verdict: there is ${event ? `${event.type} of ${event.request}` : 'none'}`);
-    verdicts.shift();
-    if (known !== undefined) {
-      if (event.type !== 'request_conflicted') this.#broken(1, `${event.type} of ${id}, which is known under another body`);
-      this.#conflicts.add(`${id} ${digest}`);
-    } else if (event.type === 'request_queued') {
-      fresh.set(id, digest);
-      if (event.bodyDigest !== digest) this.#broken(10, `${id} was queued with another body`);
-    } else if (event.type === 'request_conflicted') this.#broken(10, `${id} is new, and in conflict`);
-  }
+  };
 
   #books(tenant: string): Books {
     const books = this.tenants.get(tenant) ?? new Books();
@@ -260,11 +176,7 @@ export class Model {
       case 'hold_settled': {
         const request = this.#requests.get(event.request);
         if (request?.stage !== 'running') this.#broken(4, `${event.type} of ${event.request}, which is ${request?.stage ?? 'unknown'}`);
-        else if (event.type === 'step_started') this.#stepStarted(event, request, books);
-        else if (event.type === 'step_finished') this.#stepFinished(event, request, books);
-        else if (event.type === 'step_failed') this.#stepFailed(event, request, books);
-        else if (event.type === 'cost_recorded') this.#cost(event, request, books);
-        else this.#settled(event, request, books);
+        else this.#steps.apply(event, request, books);
         return;
       }
       default:
@@ -337,82 +249,6 @@ export class Model {
     this.#running++;
     books.start(at);
     books.post(request.windows, { held: amount });
-  }
-
-  #stepStarted(event: EventOf<'step_started'>, request: Request, books: Books): void {
-    const { step, attempt, kind, calls, worstCase: money, worstTokens: tokens } = event;
-    const before = request.steps.get(step);
-    const of = `step ${step} of ${request.id}`;
-    if (before?.done) this.#broken(10, `${of} has a result, and starts again`);
-    if (before?.kind === 'unsafe') this.#broken('unsafe steps', `${of} starts again`);
-    if (before?.open) this.#broken(4, `attempt ${attempt} of ${of} starts while ${before.attempt} is open`);
-    if (attempt <= (before?.attempt ?? 0)) this.#broken(10, `attempt ${attempt} of ${of} follows ${before?.attempt}`);
-    const open = [...request.steps.values()].filter((each) => each.open);
-    const promised = open.filter(({ charged }) => !charged).reduce((sum, { worst }) => plus(sum, worst), plus(request.costs, { money, tokens }));
-    if (exceeds(promised, request.held)) this.#broken(4, `${of} may come to ${say(promised)}, its hold is ${say(request.held)}`);
-    const { maxSteps, maxToolCalls, maxToolFanOut } = books.policy;
-    if (!before && request.steps.size >= maxSteps) this.#broken(7, `${of} is beyond ${maxSteps} steps`);
-    const own = open.filter((each) => each.calls === 'tool').length;
-    if (calls === 'tool' && (own >= maxToolFanOut || books.toolCalls >= maxToolCalls))
-      this.#broken(7, `${of} calls a tool beside ${own} of ${maxToolFanOut} and ${books.toolCalls} of ${maxToolCalls}`);
-    if (calls === 'tool') books.toolCalls++;
-    request.steps.set(step, { attempt, kind, calls, worst: { money, tokens }, open: true, charged: false, done: false });
-  }
-
-  #cost(event: EventOf<'cost_recorded'>, request: Request, books: Books): void {
-    const { step: name, attempt, presumed, day, month } = event;
-    const amount = { money: event.amount, tokens: event.inputTokens + event.outputTokens };
-    const step = request.steps.get(name);
-    const of = `attempt ${attempt} of step ${name} of ${request.id}`;
-    if (!step?.open || step.attempt !== attempt || step.charged) return this.#broken(4, `a cost of ${of}, which is not open`);
-    const expected = presumed ? step.worst : this.#outside.bill(request.id, name, attempt);
-    if (!same(expected, amount)) this.#broken(4, `${of} is recorded at ${say(amount)}, it ${presumed ? 'was held at' : 'cost'} ${say(expected)}`);
-    if (day !== request.windows.day || month !== request.windows.month)
-      this.#broken(4, `a cost of ${of} in the window of ${day}: held in ${request.windows.day}`);
-    step.charged = true;
-    if (presumed) this.#closed(step, books);
-    request.costs = plus(request.costs, amount);
-    books.post(request.windows, { settled: amount, held: minus(NOTHING, amount) });
-  }
-
-  #closed(step: Step, books: Books): void {
-    step.open = false;
-    if (step.calls === 'tool') books.toolCalls--;
-  }
-
-  #stepFinished({ step: name, attempt }: EventOf<'step_finished'>, request: Request, books: Books): void {
-    const step = request.steps.get(name);
-    const of = `attempt ${attempt} of step ${name} of ${request.id}`;
-    if (!step?.open || step.attempt !== attempt) return this.#broken(10, `a result of ${of}, which is not open`);
-    if (!step.charged && !same(this.#outside.bill(request.id, name, attempt), NOTHING)) this.#broken(4, `the cost of ${of} is missing`);
-    this.#closed(step, books);
-    step.done = true;
-  }
-
-  /** It was presumed spent just before, or nothing was done for it. */
-  #stepFailed({ step: name, attempt }: EventOf<'step_failed'>, request: Request, books: Books): void {
-    const step = request.steps.get(name);
-    const of = `attempt ${attempt} of step ${name} of ${request.id}`;
-    if (!step || step.attempt !== attempt || step.done || (!step.open && !step.charged)) return this.#broken(10, `a failure of ${of}, which is not open`);
-    if (!step.open) return;
-    if (!same(this.#outside.bill(request.id, name, attempt), NOTHING)) this.#broken(4, `${of} failed, and its bill is forgotten`);
-    this.#closed(step, books);
-  }
-
-  #settled(event: EventOf<'hold_settled'>, request: Request, books: Books): void {
-    const { day, month } = event;
-    const { id, windows, costs, held } = request;
-    const [was, settled] = [
-      { money: event.held, tokens: event.heldTokens },
-      { money: event.settled, tokens: event.settledTokens },
-    ];
-    if (request.settled) this.#broken(4, `${id} settles twice`);
-    if (!same(costs, settled)) this.#broken(4, `${id} settles at ${say(settled)}, its costs are ${say(costs)}`);
-    if (!same(held, was)) this.#broken(4, `${id} settles a hold of ${say(was)}, it was ${say(held)}`);
-    if (day !== windows.day || month !== windows.month) this.#broken(4, `${id} settles in the window of ${day}: held in ${windows.day}`);
-    if ([...request.steps.values()].some(({ open }) => open)) this.#broken(4, `${id} settles with an open step`);
-    request.settled = true;
-    books.post(windows, { held: minus(costs, held) });
   }
 
   #finished(event: EventOf<'request_finished'>, books: Books, at: number): void {

@@ -215,6 +215,7 @@ export class Process {
     }
     if (operation === 'open') {
       if (faults.strikes('opening fails')) throw new EvenkeelError('unavailable', 'the coordinator does not answer');
+      if (faults.strikes('partition moved while it is opened')) time.after(chance.next() * 5 * LATENCY_MS, () => world.moveFrom(this));
       world.broker.opening = this;
     }
   }

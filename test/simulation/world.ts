@@ -159,6 +159,12 @@ export class World {
       return;
     }
     this.faults.struck('partition moved, the old owner goes on');
+    this.moveFrom(old);
+  }
+
+  /** The group gives the partition to another, and its owner hears of it later. */
+  moveFrom(old: Process): void {
+    if (this.owner !== old) return;
     this.#assign();
     // Some never hear of it: the fence has to hold by itself.
     if (this.chance.next() < 0.7) this.time.after(this.chance.next() * 3_000, () => void old.leave());
