@@ -52,3 +52,12 @@ test('invariants 1 to 8, 10 and 12 have a place in the source and are named in a
     expect(tests, `invariant ${number} in a test`).toMatch(named);
   }
 });
+
+test('every metric that an alert rule or the Grafana dashboard names is one of the source', () => {
+  const named = new Set(source.flatMap((file) => [...read(file).matchAll(/'(evenkeel_[a-z_]+)'/g)].map(([, name]) => name)));
+  for (const file of files.filter((each) => /^infra\/(prometheus|grafana)\//.test(each))) {
+    const metrics = [...read(file).matchAll(/\bevenkeel_[a-z_]+/g)].map(([name]) => name);
+    const unknown = metrics.filter((name) => !named.has(name) && !named.has(name.replace(/_(bucket|sum|count)$/, '')));
+    expect(unknown, file).toEqual([]);
+  }
+});

@@ -18,6 +18,12 @@ export function measure(registry: Registry, view: View): Measured {
     return named.has(tenant) ? tenant : 'other';
   };
   const finished = new Counter({ name: 'evenkeel_requests_finished_total', help: 'Requests ended', labelNames: ['tenant', 'outcome', 'reason'], registers });
+  const degraded = new Counter({
+    name: 'evenkeel_requests_degraded_total',
+    help: 'Requests that ended below the full answer, by rung and by what stood in the way',
+    labelNames: ['tenant', 'mode', 'detail'],
+    registers,
+  });
   const refused = new Counter({ name: 'evenkeel_requests_refused_total', help: 'Requests refused at the door', labelNames: ['tenant', 'code'], registers });
   const turned = new Counter({
     name: 'evenkeel_gateway_refusals_total',
@@ -28,11 +34,13 @@ export function measure(registry: Registry, view: View): Measured {
   const cost = new Counter({ name: 'evenkeel_cost_micro_usd_total', help: 'Money spent, micro-dollars', labelNames: ['tenant'], registers });
   const seconds = new Histogram({ name: 'evenkeel_request_seconds', help: 'From queued to finished', labelNames: ['tenant'], buckets: BUCKETS, registers });
   gauges(registry, view, label);
+  alertGauge(registry, view, label);
   return {
     happened({ event }) {
       const tenant = label(event.tenant);
       if (event.type === 'request_finished') {
         finished.inc({ tenant, outcome: event.outcome, reason: event.reason });
+        if (event.degraded) degraded.inc({ tenant, mode: event.degraded.mode, detail: event.degraded.detail ?? event.degraded.reason });
         seconds.observe({ tenant }, (event.queuedMs + event.ranMs) / 1_000);
       } else if (event.type === 'request_refused') refused.inc({ tenant, code: event.code });
       // A correction takes money back, a counter cannot: the balances have it exactly.
@@ -40,6 +48,19 @@ export function measure(registry: Registry, view: View): Measured {
     },
     refused: (tenant, code) => turned.inc({ tenant: label(tenant), code }),
   };
+}
+
+function alertGauge(registry: Registry, view: View, label: (tenant: TenantId) => string): void {
+  new Gauge({
+    name: 'evenkeel_alerts',
+    help: 'Alerts of tenants that are out now',
+    labelNames: ['tenant', 'alert'],
+    registers: [registry],
+    collect() {
+      this.reset();
+      for (const tenant of view.tenants()) for (const alert of view.alerts(tenant)) this.inc({ tenant: label(tenant), alert });
+    },
+  });
 }
 
 /** From the accounts, and so exact at once after a restart. */

@@ -2,8 +2,9 @@
  * The gateway's picture of all tenants, a projection of the log: balances and counters are the account's own and so exact, at once after a
  * restart; percentiles, burn by the minute and the last requests come from bounded windows of events, and after a restart from the marks.
  */
-import { type Event, WINDOWS } from '#schemas/events.ts';
+import { type AlertName, type Event, WINDOWS } from '#schemas/events.ts';
 import type { Instant, RequestId, TenantId } from '#schemas/ids.ts';
+import { raised } from '#streams/support/alerts.ts';
 import type { Rows } from '#streams/support/evolve.ts';
 import { balance, hardLimit, keyOf, standing, windowKeys } from '#streams/support/ledger.ts';
 import type { Account, Mark } from '#streams/support/state.ts';
@@ -28,6 +29,8 @@ export type TenantNumbers = {
   readonly spent_total_micro_usd: number;
   /** Micro-dollars in each of the last minutes, oldest first. */
   readonly burn: readonly number[];
+  /** Those that are out now. */
+  readonly alerts: readonly AlertName[];
   readonly policy_version: number;
   readonly offset: number;
 };
@@ -176,6 +179,11 @@ export class View {
     return desk?.account?.created ? numbersOf(desk, desk.account, this.now) : undefined;
   }
 
+  alerts(tenant: TenantId): readonly AlertName[] {
+    const account = this.account(tenant);
+    return account ? raised(account, this.now) : [];
+  }
+
   /** Newest first. */
   recent(tenant: TenantId): readonly Recent[] {
     return [...(this.#desks.get(tenant)?.recent.values() ?? [])].reverse();
@@ -253,6 +261,7 @@ function numbersOf(desk: Desk, account: Account, now: Instant): TenantNumbers {
     soft_percent: policy.softPercent,
     spent_total_micro_usd: total.settled,
     burn: Array.from({ length: MINUTES }, (_, at) => desk.burn.get(minute - MINUTES + 1 + at) ?? 0),
+    alerts: raised(account, now),
     policy_version: account.policyVersion,
     offset: desk.offset,
   };
@@ -271,6 +280,7 @@ const NAMES: Partial<Record<Event['type'], string>> = {
   hold_placed: 'running',
   step_started: 'step',
   step_finished: 'step_done',
+  step_failed: 'step_failed',
   step_refused: 'step_refused',
   request_finished: 'finished',
 };

@@ -68,6 +68,7 @@ export function taskOpener(parts: TaskParts): (partition: number) => Promise<Ope
         committed({ events, ms }) {
           watched.commits.observe(ms / 1_000);
           watched.events.inc(events);
+          watched.last.set({ partition }, Date.now() / 1_000);
         },
         warn: (message, error) => log.warn({ err: error }, message),
       },
@@ -92,6 +93,12 @@ function partitionMetrics(register: Registry) {
       registers: [register],
     }),
     events: new Counter({ name: 'evenkeel_events_total', help: 'Events committed', registers: [register] }),
+    last: new Gauge({
+      name: 'evenkeel_partition_last_commit_timestamp_seconds',
+      help: 'When the partition last committed a transaction here',
+      labelNames: ['partition'],
+      registers: [register],
+    }),
     opened: new Gauge({
       name: 'evenkeel_partition_open_seconds',
       help: 'How long the last opening of a partition took',

@@ -24,6 +24,19 @@ export function alerts(before: Account, events: readonly Event[], now: Instant):
   return account === before ? ended : [...ended, ...budgetAlerts(account, now)];
 }
 
+/** The alerts that are out now. */
+export function raised(account: Account, now: Instant): readonly AlertName[] {
+  const keys = windowKeys(now);
+  const found = WINDOWS.flatMap((window) => UNITS.map((unit) => standing(account, balance(account, window, keyOf(window, keys)), unit)));
+  const out: readonly (readonly [AlertName, boolean])[] = [
+    ['budget_hard', found.some(({ alerted }) => alerted === 2)],
+    ['budget_soft', found.some(({ alerted }) => alerted === 1)],
+    ['budget_forecast', found.some(({ forecast: expected, alerted }) => expected && alerted < 2)],
+    ['error_rate', account.errors.raised],
+  ];
+  return out.flatMap(([alert, is]) => (is ? [alert] : []));
+}
+
 type Of = { readonly account: Account; readonly window: Window; readonly key: string; readonly unit: Unit };
 
 function budgetAlerts(account: Account, now: Instant): readonly Event[] {

@@ -6,17 +6,17 @@ import { EXIT } from '#services/exit.ts';
 import { createSender } from '#streams/kafka/producer.ts';
 import { loadSchemas } from '#streams/kafka/registry.ts';
 import { client, until } from '../contract/kafka-under-test.ts';
-import { RuntimeProcess } from './runtime-process.ts';
+import { ServiceProcess } from './service-process.ts';
 
 const kafka = inject('kafka');
 const ALL = Array.from({ length: DEFAULT_PARTITIONS }, (_, partition) => partition);
-const runtimes: RuntimeProcess[] = [];
+const runtimes: ServiceProcess[] = [];
 afterEach(async () => {
   signalBrokers('SIGCONT');
   await Promise.all(runtimes.splice(0).map((each) => each.remove()));
 });
-function runtime(env: Readonly<Record<string, string>> = {}): RuntimeProcess {
-  const made = new RuntimeProcess(kafka, env);
+function runtime(env: Readonly<Record<string, string>> = {}): ServiceProcess {
+  const made = new ServiceProcess('runtime', kafka, env);
   runtimes.push(made);
   return made;
 }

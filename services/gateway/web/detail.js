@@ -102,7 +102,7 @@ function lifeOf({ request_id: id, stages, outcome, reason, degraded, cost_micro_
   const steps = stages
     .filter(({ stage }) => stage === 'step')
     .map((start) => {
-      const done = stages.find(({ stage, step, at: when }) => stage === 'step_done' && step === start.step && when >= start.at);
+      const done = stages.find(({ stage, step, at: when }) => (stage === 'step_done' || stage === 'step_failed') && step === start.step && when >= start.at);
       return { name: start.step, from: start.at - first, ms: (done?.at ?? end) - start.at };
     });
   return {

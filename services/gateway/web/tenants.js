@@ -17,9 +17,11 @@ const COLUMNS = [
 ];
 
 /** What a budget's state is called, and how it looks. */
-export function stateOf({ suspended, burn_today_micro_usd: burn, budget_day_micro_usd: budget, soft_percent: soft }) {
+export function stateOf({ suspended, burn_today_micro_usd: burn, budget_day_micro_usd: budget, soft_percent: soft, alerts = [] }) {
   if (suspended) return { name: 'suspended', says: 'Suspended' };
   if (burn >= budget) return { name: 'hard', says: 'Budget spent' };
+  if (alerts.includes('error_rate')) return { name: 'hard', says: 'Many errors' };
+  if (alerts.includes('budget_forecast')) return { name: 'soft', says: 'Budget will not last' };
   return burn >= (budget * soft) / 100 ? { name: 'soft', says: 'Near its budget' } : { name: 'even', says: 'On an even keel' };
 }
 

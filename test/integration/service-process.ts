@@ -1,4 +1,4 @@
-/** A runtime as a process of its own on the tests' Kafka. Whatever is started again under the same name has the same data. */
+/** A service as a process of its own on the tests' Kafka. Whatever is started again under the same name has the same data. */
 import { type ChildProcess, spawn } from 'node:child_process';
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -6,9 +6,13 @@ import { join } from 'node:path';
 import { freePort } from '#infra/local/wait.mjs';
 import { TEST_PASSWORDS, type TestKafka } from '#test/start-kafka.ts';
 
+/** One for all: what one test has left on the topics, another's service can still read. */
+export const TEST_MASTER_KEY = 'c0ffee42'.repeat(8);
+
 type Line = { readonly time: number; readonly level: number; readonly msg: string; readonly partition?: number };
 
-export class RuntimeProcess {
+export class ServiceProcess {
+  readonly #service: 'runtime' | 'gateway';
   readonly #dir = mkdtempSync(join(tmpdir(), 'evenkeel-runtime-'));
   readonly #kafka: TestKafka;
   readonly #env: Readonly<Record<string, string>>;
@@ -18,7 +22,8 @@ export class RuntimeProcess {
   /** Exit code, or the signal that ended it. */
   ended: Promise<number | NodeJS.Signals | null> = Promise.resolve(null);
 
-  constructor(kafka: TestKafka, env: Readonly<Record<string, string>> = {}) {
+  constructor(service: 'runtime' | 'gateway', kafka: TestKafka, env: Readonly<Record<string, string>> = {}) {
+    this.#service = service;
     this.#kafka = kafka;
     this.#env = env;
   }
@@ -28,15 +33,15 @@ export class RuntimeProcess {
     const env = {
       ...process.env,
       KAFKA_BROKERS: this.#kafka.brokers.join(','),
-      KAFKA_USERNAME: 'runtime',
-      KAFKA_PASSWORD: TEST_PASSWORDS.runtime,
+      KAFKA_USERNAME: this.#service,
+      KAFKA_PASSWORD: TEST_PASSWORDS[this.#service],
       SCHEMA_REGISTRY_URL: this.#kafka.registryUrl,
-      EVENKEEL_MASTER_KEY: 'c0ffee42'.repeat(8),
+      EVENKEEL_MASTER_KEY: TEST_MASTER_KEY,
       EVENKEEL_DATA_DIR: this.#dir,
       EVENKEEL_OPS_PORT: String(this.#port),
       ...this.#env,
     };
-    const child = spawn(process.execPath, ['services/runtime/main.ts'], { env, stdio: ['ignore', 'pipe', 'pipe'] });
+    const child = spawn(process.execPath, [`services/${this.#service}/main.ts`], { env, stdio: ['ignore', 'pipe', 'pipe'] });
     this.#child = child;
     this.#said = '';
     for (const stream of [child.stdout, child.stderr]) stream.on('data', (data: Buffer) => (this.#said += data.toString()));
