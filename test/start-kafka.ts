@@ -22,7 +22,8 @@ export type TestKafka = {
   readonly pids: readonly number[];
 };
 export type RunningKafka = TestKafka & {
-  stop(): Promise<void>;
+  /** `keep`: what the brokers hold stays on disk. */
+  stop(keep?: boolean): Promise<void>;
   /** kill -9 of one broker, by its place in `brokers`. */
   kill(broker: number): Promise<void>;
   /** Starts a killed broker again on its data, and waits until it listens. */
@@ -59,9 +60,9 @@ export async function startKafka({ brokers: count = 1, registry = false }: Kafka
     const [registryUrl] = await Promise.all([registry ? cluster.startRegistry() : '', cluster.startAll()]);
     const kafka = { brokers: cluster.addresses, registryUrl, admin: ADMIN, dataDir, pids: cluster.pids };
     if (registry) await provisionTests(kafka, dataDir);
-    const stop = async () => {
+    const stop = async (keep = false) => {
       process.off('exit', endNow);
-      await cluster.stop();
+      await cluster.stop(keep);
     };
     return { ...kafka, stop, kill: (broker) => cluster.end(broker), restart: (broker) => cluster.start(broker) };
   } catch (error) {
@@ -137,9 +138,9 @@ class Cluster {
     for (const child of this.#running.values()) child.kill('SIGKILL');
   }
 
-  async stop(): Promise<void> {
+  async stop(keep = false): Promise<void> {
     await Promise.all([...this.#running.keys()].map((dir) => this.#end(dir)));
-    rmSync(this.#dataDir, { recursive: true, force: true });
+    if (!keep) rmSync(this.#dataDir, { recursive: true, force: true });
   }
 
   #broker(at: number): Broker {

@@ -1,0 +1,171 @@
+/** What a round does to the platform, and how it is healed again. A fault resolves once it is healed. */
+import { spawnSync } from 'node:child_process';
+import { closeSync, openSync, readdirSync, rmSync, statSync, truncateSync, writeSync } from 'node:fs';
+import { join } from 'node:path';
+import type { Boundary } from './boundaries.ts';
+import type { Platform } from './platform.ts';
+
+export type Strike = { readonly platform: Platform; readonly random: () => number; readonly boundary: Boundary | undefined };
+export type Fault = {
+  readonly what: string;
+  /** One case for each. */
+  readonly boundaries?: readonly Boundary[];
+  /** Its own runtime's data folder is on a small disk: root alone may mount one. */
+  readonly small?: true;
+  readonly run: (strike: Strike) => Promise<void>;
+};
+
+const VICTIM = 'runtime-1';
+export const RUNTIMES = [VICTIM, 'runtime-2'] as const;
+const WITHIN_MS = 30_000;
+const READY_WITHIN_MS = 60_000;
+/** The group's session timeout is 6 s: by then its partitions belong to another. */
+const STOPPED_MS = 9_000;
+const RIVALRY_MS = 6_000;
+const FULL_MS = 6_000;
+/** Boundaries of an opening: they are waited for at the next start. */
+const AT_OPENING: readonly Boundary[] = ['fenced', 'store-opened'];
+
+export const FAULTS: Readonly<Record<string, Fault>> = {
+  'kill-runtime': {
+    what: 'kill -9 of a runtime at a named boundary',
+    boundaries: ['fenced', 'store-opened', 'first-send', 'sends', 'offsets', 'unknown', 'committed', 'stored'],
+    run: (strike) => killAtBoundary(strike, VICTIM),
+  },
+  'kill-auditor': {
+    what: 'kill -9 of the auditor, its entries acknowledged or its chains stored',
+    boundaries: ['unstored', 'stored'],
+    run: (strike) => killAtBoundary(strike, 'auditor'),
+  },
+  'kill-gateway': {
+    what: 'kill -9 of the gateway under load',
+    run: ({ platform }) => killAll(platform, ['gateway']),
+  },
+  'kill-all': {
+    what: 'kill -9 of every service at once',
+    run: ({ platform }) => killAll(platform, [...RUNTIMES, 'auditor', 'gateway']),
+  },
+  'stop-runtime': {
+    what: 'SIGSTOP of a runtime for longer than its session, then SIGCONT: a zombie that does not know it',
+    async run({ platform }) {
+      platform.signal(VICTIM, 'SIGSTOP');
+      await pause(STOPPED_MS);
+      platform.signal(VICTIM, 'SIGCONT');
+    },
+  },
+  'kill-broker': {
+    what: 'kill -9 of a broker, which is started again after a second to ten',
+    async run({ platform, random }) {
+      const broker = Math.floor(random() * platform.cluster.brokers.length);
+      await platform.kafka.kill(broker);
+      await pause(1_000 + random() * 9_000);
+      await platform.kafka.restart(broker);
+    },
+  },
+  'two-owners': {
+    what: 'a second runtime that is sure of every partition: both fence each other for seconds',
+    async run({ platform }) {
+      await platform.startAlone('rival', 'rival.ts');
+      await pause(RIVALRY_MS);
+      await platform.kill('rival');
+    },
+  },
+  'disk-full': { what: "a runtime's disk is full for seconds, to the last byte", small: true, run: fullDisk },
+  'truncated-log': {
+    what: "RocksDB's write-ahead log loses its second half while its runtime is down",
+    run: ({ platform }) => damage(platform, '.log'),
+  },
+  'truncated-table': {
+    what: 'a table file of RocksDB loses its second half while its runtime is down',
+    run: ({ platform }) => damage(platform, '.sst'),
+  },
+  'lost-store': {
+    what: 'the local stores of a runtime are gone',
+    run: ({ platform }) => downAndUp(platform, () => rmSync(join(platform.dataDir(VICTIM), 'stores'), { recursive: true, force: true })),
+  },
+};
+
+export type Case = { readonly name: string; readonly fault: Fault; readonly boundary: Boundary | undefined };
+export const CASES: readonly Case[] = Object.entries(FAULTS).flatMap(([name, fault]): Case[] =>
+  fault.boundaries ? fault.boundaries.map((boundary) => ({ name: `${name}/${boundary}`, fault, boundary })) : [{ name, fault, boundary: undefined }],
+);
+
+const pause = (ms: number) => new Promise<void>((resolve) => setTimeout(resolve, ms));
+
+async function killAtBoundary({ platform, random, boundary }: Strike, name: string): Promise<void> {
+  if (!boundary) throw new Error('which boundary?');
+  const opening = AT_OPENING.includes(boundary);
+  const before = platform.endsOf(name).length;
+  platform.arm(name, { boundary, nth: 1 + Math.floor(random() * (opening ? 3 : 30)) }, !opening);
+  if (opening) await platform.kill(name);
+  const ends = before + (opening ? 2 : 1);
+  await platform.until(`${name} to die at ${boundary}`, WITHIN_MS, () => platform.hit(name) && platform.endsOf(name).length >= ends);
+}
+
+async function killAll(platform: Platform, names: readonly string[]): Promise<void> {
+  await Promise.all(names.map((name) => platform.kill(name)));
+}
+
+async function downAndUp(platform: Platform, whileDown: () => void): Promise<void> {
+  await platform.kill(VICTIM, whileDown);
+  await platform.until(`${VICTIM} to be ready`, READY_WITHIN_MS, () => platform.ready(VICTIM));
+}
+
+/** The newest file of that kind in each store. A kill -9 first: at its next opening RocksDB turns its log into a table. */
+async function damage(platform: Platform, kind: '.log' | '.sst'): Promise<void> {
+  if (kind === '.sst') await downAndUp(platform, () => undefined);
+  let cut = 0;
+  await downAndUp(platform, () => {
+    const stores = join(platform.dataDir(VICTIM), 'stores');
+    for (const store of readdirSync(stores)) {
+      const files = readdirSync(join(stores, store)).filter((file) => file.endsWith(kind));
+      const newest = files.map((file) => join(stores, store, file)).sort((a, b) => statSync(b).mtimeMs - statSync(a).mtimeMs)[0];
+      if (!newest) continue;
+      truncateSync(newest, Math.floor(statSync(newest).size / 2));
+      cut++;
+    }
+  });
+  if (cut === 0) throw new Error(`no store of ${VICTIM} has a ${kind} file: nothing was damaged`);
+}
+
+/** To the last byte: what RocksDB has reserved for its logs is taken from it too. Killed once, so that it must also open its stores so. */
+async function fullDisk({ platform }: Strike): Promise<void> {
+  const dir = platform.dataDir(VICTIM);
+  const ballast = join(dir, 'ballast');
+  const fill = () => {
+    const stores = join(dir, 'stores');
+    for (const store of readdirSync(stores))
+      for (const file of readdirSync(join(stores, store)).filter((each) => each.endsWith('.log'))) unreserve(join(stores, store, file));
+    fillUp(ballast);
+  };
+  fill();
+  await pause(FULL_MS);
+  await platform.kill(VICTIM);
+  fill();
+  await pause(FULL_MS);
+  rmSync(ballast);
+  await platform.until(`${VICTIM} to be ready`, READY_WITHIN_MS, () => platform.ready(VICTIM));
+}
+
+function unreserve(file: string): void {
+  const { size } = statSync(file);
+  const page = 4_096;
+  const from = Math.ceil(size / page) * page;
+  spawnSync('fallocate', ['--punch-hole', '--offset', String(from), '--length', String(64 * 1_048_576), file]);
+}
+
+function fillUp(file: string): void {
+  const out = openSync(file, 'a');
+  try {
+    for (let size = 1_048_576; size >= 1; ) {
+      try {
+        writeSync(out, Buffer.alloc(size));
+      } catch (error) {
+        if ((error as NodeJS.ErrnoException).code !== 'ENOSPC') throw error;
+        size = Math.floor(size / 2);
+      }
+    }
+  } finally {
+    closeSync(out);
+  }
+}
