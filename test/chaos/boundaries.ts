@@ -1,22 +1,23 @@
 /**
- * Loaded into a service before its own code (`node --import`), so that the product needs no switch: wraps the Kafka client's transactions and
+ * Loaded into a service before its own code (`node --import`), so that the product needs no switch: wraps what the Kafka client sends and
  * RocksDB's batches, and kills its own process (SIGKILL, nothing is cleaned up) at the n-th time that a named boundary is reached.
  * Which one is read from a file: at the start, and on SIGUSR2.
  */
 import { appendFileSync, readFileSync, rmSync } from 'node:fs';
+import { createRequire } from 'node:module';
 import { join } from 'node:path';
 import { isMainThread } from 'node:worker_threads';
-import kafkajs from 'kafkajs';
 import { RocksLevel } from 'rocksdb';
 
 /** Where a process may be killed: what has happened, and what has not. */
 export const BOUNDARIES = {
   fenced: 'a partition was fenced, its log not yet read',
   'store-opened': 'RocksDB was opened, the log not yet read',
-  'first-send': 'the first records of a transaction were written, the others not',
-  sends: 'the records of a transaction were written, its offsets not',
-  offsets: 'records and offsets were written, the commit was not asked for',
-  unknown: 'the commit was asked for, and its answer not read',
+  announced: 'a transaction was announced, nothing of it written',
+  sending: 'its records were sent, no answer was read',
+  written: 'its first records were written, the commit was not asked for',
+  offsets: 'its input offsets were written, the commit was not asked for',
+  unknown: 'the commit was asked for, its answer not read',
   committed: 'Kafka has committed, RocksDB has not',
   unstored: 'Kafka has taken what there was, the batch for RocksDB is not written',
   stored: 'Kafka and RocksDB have committed, no effect has started',
@@ -25,7 +26,11 @@ export type Boundary = keyof typeof BOUNDARIES;
 /** The n-th time from now. */
 export type Armed = { readonly boundary: Boundary; readonly nth: number };
 
-type Transaction = Record<'send' | 'sendOffsets' | 'commit' | 'abort', (...args: readonly unknown[]) => Promise<unknown>>;
+/** Kafka's requests by their keys (KIP-98): what is killed at depends on no client library's own words for it. */
+const AFTER: Readonly<Record<number, Boundary>> = { 22: 'fenced', 24: 'announced', 0: 'written', 28: 'offsets', 26: 'committed' };
+const ON_ITS_WAY: Readonly<Record<number, Boundary>> = { 0: 'sending', 26: 'unknown' };
+/** The client that writes transactions: others of the process write without one. */
+const TRANSACTIONAL = '.transactions';
 
 const { EVENKEEL_CHAOS_DIR: dir, EVENKEEL_INSTANCE: name } = process.env;
 let armed: { boundary: string; left: number } | undefined;
@@ -61,49 +66,20 @@ const at = (boundary: Boundary): void => {
 };
 
 function wrapTransactions(): void {
-  type Producer = { transaction(): Promise<Transaction> };
-  const prototype = kafkajs.Kafka.prototype as unknown as { producer(options: object): Producer };
-  const make = prototype.producer;
-  prototype.producer = function (options) {
-    const producer = make.call(this, options);
-    const begin = producer.transaction;
-    producer.transaction = async () => wrapped(await begin());
-    return producer;
-  };
-}
-
-function wrapped(transaction: Transaction): Transaction {
-  const { send, sendOffsets, commit, abort } = transaction;
-  let sent = 0;
-  const open = { offsets: false };
-  return {
-    ...transaction,
-    async send(...args) {
-      const answer = await send(...args);
-      sent++;
-      if (sent === 1) at('first-send');
-      return answer;
-    },
-    async sendOffsets(...args) {
-      at('sends');
-      const answer = await sendOffsets(...args);
-      open.offsets = true;
-      at('offsets');
-      return answer;
-    },
-    async commit() {
-      // Asked for, on its way, and nobody waits for the answer: it may be in the log or not.
-      if (open.offsets && reached('unknown')) setTimeout(die, 1);
-      const answer = await commit();
-      if (open.offsets) at('committed');
-      return answer;
-    },
-    async abort() {
-      const answer = await abort();
-      // Opening runs an empty transaction and aborts it: that is what fences.
-      if (sent === 0) at('fenced');
-      return answer;
-    },
+  type Sent = { readonly request: { readonly apiKey: number } };
+  type Connection = { readonly clientId: string; send(sent: Sent): Promise<unknown> };
+  const { prototype } = createRequire(import.meta.url)('kafkajs/src/network/connection') as { prototype: Connection };
+  const { send } = prototype;
+  prototype.send = async function (sent) {
+    const answering = send.call(this, sent);
+    if (!this.clientId.endsWith(TRANSACTIONAL)) return answering;
+    const { apiKey } = sent.request;
+    const [underway, after] = [ON_ITS_WAY[apiKey], AFTER[apiKey]];
+    // Nobody waits for the answer: what was asked for may be done or not.
+    if (underway && reached(underway)) setTimeout(die, 1);
+    const answer = await answering;
+    if (after) at(after);
+    return answer;
   };
 }
 

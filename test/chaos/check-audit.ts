@@ -8,6 +8,7 @@ import type { Entry, PartitionHistory } from './check-history.ts';
 import type { Evidence } from './evidence.ts';
 
 type AuditEntry = RecordOf<'audit_entry'>;
+type Linked = Omit<AuditEntry, 'hash' | 'tenant'> & { readonly tenant: string };
 
 export function checkAudit(evidence: Evidence, histories: readonly PartitionHistory[]): { readonly problems: string[]; readonly lag: number } {
   const problems: string[] = [];
@@ -63,7 +64,7 @@ function checkTenant(tenant: string, events: readonly Entry[], entries: Readonly
   return Math.max(0, events.length - last);
 }
 
-export function link(previous: Uint8Array, { tenant, sequence, partition, offset, time, event }: Omit<AuditEntry, 'hash'>): Uint8Array {
+export function link(previous: Uint8Array, { tenant, sequence, partition, offset, time, event }: Linked): Uint8Array {
   const name = Buffer.from(tenant);
   const numbers = Buffer.alloc(40);
   numbers.writeUInt32BE(name.byteLength, 0);

@@ -1,7 +1,9 @@
 /** `npm run chaos -- --rounds N`: real processes, real faults, and a judgement from the topics alone. Exits non-zero when a round failed. */
 import { parseArgs } from 'node:util';
 import pc from 'picocolors';
+import { random } from '../simulation/time.ts';
 import { CASES, type Case, FAULTS } from './faults.ts';
+import { cannotMount } from './platform.ts';
 import { Arena, type Outcome } from './round.ts';
 
 const cases = Object.entries(FAULTS)
@@ -41,13 +43,19 @@ const { values } = parseArgs({
     help: { type: 'boolean', default: false },
   },
 });
-const chosen = CASES.filter(({ name }) => values.only === '' || name === values.only || name.startsWith(`${values.only}/`));
+const named = CASES.filter(({ name }) => values.only === '' || name === values.only || name.startsWith(`${values.only}/`));
+const unmountable = named.some(({ fault }) => fault.small) ? cannotMount() : undefined;
+const chosen = named.filter(({ fault }) => unmountable === undefined || !fault.small);
 const [rounds, first] = [Number(values.rounds ?? chosen.length), Number(values.seed)];
 const brokers = values.brokers === '3' ? 3 : 1;
 if (values.help) console.log(HELP);
-else if (chosen.length === 0) usage(`There is no fault ${values.only}: there are ${CASES.map(({ name }) => name).join(', ')}.`);
+else if (named.length === 0) usage(`There is no fault ${values.only}: there are ${CASES.map(({ name }) => name).join(', ')}.`);
+else if (chosen.length === 0) usage(`${values.only} fills a small disk of its own, and none can be mounted here: ${unmountable}.`);
 else if (!(rounds >= 1) || !Number.isInteger(first)) usage('--rounds and --seed take whole numbers.');
 else process.exitCode = (await play()) ? 0 : 1;
+
+// What was started ends with this process: see Platform and startKafka.
+for (const signal of ['SIGINT', 'SIGTERM'] as const) process.on(signal, () => process.exit(130));
 
 function usage(why: string): void {
   console.error(`${why} See npm run chaos -- --help.`);
@@ -60,10 +68,11 @@ async function play(): Promise<boolean> {
     return { seed, chaos: chosen[(((seed - 1) % chosen.length) + chosen.length) % chosen.length] as Case };
   });
   if (!values.json) console.log(pc.dim(line(['seed', 'fault', 'acknowledged', 'ended', 'lag back', 'verdict'])));
+  if (unmountable !== undefined) console.error(pc.yellow(`disk-full is left out: no small disk can be mounted here (${unmountable})`));
   let failed = 0;
   for (let at = 0; at < plan.length; ) {
     const stage = plan.slice(at, at + ROUNDS_A_PLATFORM);
-    const arena = new Arena(brokers, generator(first + at));
+    const arena = new Arena(brokers, random(first + at));
     const bad = await onePlatform(arena, stage);
     at += bad.played;
     failed += bad.failed;
@@ -79,7 +88,7 @@ async function onePlatform(arena: Arena, stage: readonly { readonly seed: number
     if (!values.json) console.error(pc.dim('starting the platform'));
     await arena.open(stage.map(({ chaos }) => chaos));
     for (const { seed, chaos } of stage) {
-      const outcome = await arena.round(seed, chaos, generator(seed));
+      const outcome = await arena.round(seed, chaos, random(seed));
       played++;
       if (!outcome.ok) failed++;
       tell(outcome, arena);
@@ -93,8 +102,7 @@ async function onePlatform(arena: Arena, stage: readonly { readonly seed: number
 
 function tell(outcome: Outcome, arena: Arena): void {
   const { seed, fault, acknowledged, ended, lag_back_ms: lag, ok, problems, ends, discarded } = outcome;
-  const more = `--brokers ${brokers}`;
-  const repeat = `npm run chaos -- --only ${fault} --seed ${seed} --rounds 1${brokers === 3 ? ` ${more}` : ''}`;
+  const repeat = `npm run chaos -- --only ${fault} --seed ${seed} --rounds 1${brokers === 3 ? ' --brokers 3' : ''}`;
   if (values.json) return console.log(JSON.stringify(ok ? outcome : { ...outcome, repeat, kept: arena.folders }));
   const verdict = ok ? pc.green('kept') : pc.red('broken');
   console.log(line([String(seed), fault, String(acknowledged), String(ended), lag === undefined ? 'never' : `${lag} ms`, verdict]));
@@ -109,16 +117,4 @@ function tell(outcome: Outcome, arena: Arena): void {
 function line(fields: readonly string[]): string {
   const widths = [6, 28, 14, 8, 12, 8];
   return fields.map((field, at) => field.padEnd(widths[at] ?? 0)).join('');
-}
-
-/** mulberry32. */
-function generator(seed: number): () => number {
-  let state = seed >>> 0;
-  return () => {
-    state = (state + 0x6d2b79f5) >>> 0;
-    let t = state;
-    t = Math.imul(t ^ (t >>> 15), t | 1);
-    t ^= t + Math.imul(t ^ (t >>> 7), t | 61);
-    return ((t ^ (t >>> 14)) >>> 0) / 4_294_967_296;
-  };
 }

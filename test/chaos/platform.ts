@@ -168,12 +168,11 @@ export class Platform {
     await until(what, ms, async () => condition());
   }
 
-  /** @throws when this user may not mount: what would be tested then is something else, and is not claimed */
   #mountSmall(name: string): void {
     const dir = this.dataDir(name);
     mkdirSync(dir, { recursive: true });
-    const { status, stderr } = spawnSync('mount', ['-t', 'tmpfs', '-o', `size=${SMALL_DISK_MB}m`, 'chaos', dir], { encoding: 'utf8' });
-    if (status !== 0) throw new Error(`a small disk for ${name} could not be mounted (${stderr.trim()}): disk-full needs root`);
+    const failed = mountSmall(dir);
+    if (failed) throw new Error(`a small disk for ${name} could not be mounted: ${failed}`);
     this.#mounted.push(dir);
   }
 
@@ -216,4 +215,18 @@ export class Platform {
       EVENKEEL_CHAOS_DIR: this.home,
     };
   }
+}
+
+function mountSmall(dir: string): string | undefined {
+  const { status, stderr, error } = spawnSync('mount', ['-t', 'tmpfs', '-o', `size=${SMALL_DISK_MB}m`, 'chaos', dir], { encoding: 'utf8' });
+  return status === 0 ? undefined : (error?.message ?? stderr.trim());
+}
+
+/** Why no small disk can be had here; undefined when one can. */
+export function cannotMount(): string | undefined {
+  const dir = mkdtempSync(join(tmpdir(), 'evenkeel-mount-'));
+  const failed = mountSmall(dir);
+  if (failed === undefined) spawnSync('umount', [dir]);
+  rmSync(dir, { recursive: true, force: true });
+  return failed;
 }

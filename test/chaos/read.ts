@@ -37,7 +37,7 @@ export async function loadTypes(registryUrl: string): Promise<ReadonlyMap<number
 type Types = Awaited<ReturnType<typeof loadTypes>>;
 type Raw = KafkaMessage & { readonly batchContext?: { readonly producerId: string; readonly producerEpoch: number } };
 
-export function decodeStored(types: Types, topic: string, partition: number, message: Raw): Stored {
+function decodeStored(types: Types, topic: string, partition: number, message: Raw): Stored {
   const { value: bytes, key, offset, timestamp, headers = {}, batchContext } = message;
   return {
     topic,

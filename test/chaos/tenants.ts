@@ -1,4 +1,4 @@
-/** The tenants of a chaos round: each with a limit of its own that its load runs into. */
+/** The tenants of a chaos round, each on a partition of its own and with a limit that its load runs into. */
 
 export type ChaosTenant = { readonly name: string; readonly policy: object; readonly grant?: number };
 
