@@ -27,24 +27,17 @@ async function evidenceOf({ cluster, masterKey, tenants, cap, acknowledged }: Ch
   const admin = kafka.admin();
   await admin.connect();
   try {
-    // Copies before what they are copied from: what is done meanwhile looks not yet done, and never done without a cause.
-    const audits = await readTopics(
-      kafka,
-      admin,
-      tenants.map((tenant) => `audit.${tenant}`),
-      types,
-    );
     const committed: Record<string, number> = {};
     for (const { topic, partitions } of await admin.fetchOffsets({ groupId: RUNTIME_GROUP, topics: CONSUMED }))
       for (const { partition, offset } of partitions) committed[`${topic}/${partition}`] = Math.max(0, Number(offset));
-    const topics = await readTopics(kafka, admin, TOPICS, types);
+    const topics = await readTopics(kafka, admin, [...TOPICS, ...tenants.map((tenant) => `audit.${tenant}`)], types);
     const partitions = (await admin.fetchTopicMetadata({ topics: ['tenant.events'] })).topics[0]?.partitions.length ?? 0;
     const secret = (tenant: string) => tenantSecret(Buffer.from(masterKey, 'hex'), tenant as TenantId);
     const idOf = (tenant: string, person: string, sent: string) => requestId(secret(tenant), person, sent);
     return {
       partitions,
       cap,
-      topics: { ...audits, ...topics },
+      topics,
       committed,
       acknowledged,
       idOf,
