@@ -5,6 +5,7 @@
 import { EvenkeelError } from '#schemas/errors.ts';
 import type { Offset } from '#schemas/ids.ts';
 import type { Rec } from '#streams/engine/ports.ts';
+import type { CommandInput, RequestInput } from '#streams/support/input.ts';
 import type { Arrival, Ingress } from './ingress.ts';
 import type { SupportTask } from './journal.ts';
 
@@ -82,9 +83,13 @@ export class FedPartition {
       if (this.#closed || !arrival) return;
       this.#waiting--;
       const consumed = { topic, from: record.offset, next: record.offset + 1, at: record.timestamp };
-      const done = 'input' in arrival ? this.#task.offer(arrival.input, consumed) : this.#task.pass(arrival.pass, consumed);
+      const done = 'input' in arrival ? this.#task.offer(this.#onTime(arrival.input), consumed) : this.#task.pass(arrival.pass, consumed);
       done.catch((error: Error) => this.#offered(error));
     }
+  }
+
+  #onTime(input: RequestInput | CommandInput): RequestInput | CommandInput {
+    return input.kind === 'request' ? { ...input, appended: this.#task.appendedAt(input.appended) } : input;
   }
 
   async #arrival(topic: InTopic, record: Rec): Promise<Arrival> {

@@ -49,6 +49,8 @@ export interface Task<A, R, K, I> {
   position(topic: string): Offset;
   /** The broker's time, as `decide` would be given it. */
   readonly now: Instant;
+  /** A record's append time, on the same time: they differ after the broker's clock was set back. */
+  appendedAt(at: Instant): Instant;
   /** Committed only. */
   peek(row: Row): State<A, R, K>;
   /** Committed only: the record on the words topic. */
@@ -142,6 +144,9 @@ class PartitionTask<A, R, K, I extends Row, E, X extends Work> implements Task<A
 
   get now(): Instant {
     return this.#time.now();
+  }
+  appendedAt(at: Instant): Instant {
+    return this.#time.appendedAt(at);
   }
 
   position(topic: string): Offset {
@@ -247,7 +252,7 @@ class PartitionTask<A, R, K, I extends Row, E, X extends Work> implements Task<A
     const writes = this.#overlay.writes();
     this.store.write(writes, this.#meta);
     this.#due.committed(writes);
-    this.#time.observe(committed.time);
+    this.#time.replied(committed.time);
     this.#options.report.committed({ events: round.events.length, ms: this.#options.clock.monotonic() - started, batch: batch.number });
   }
 
@@ -345,7 +350,7 @@ class PartitionTask<A, R, K, I extends Row, E, X extends Work> implements Task<A
       time: batch.time,
     };
     this.store.write([], this.#meta);
-    this.#time.observe(committed.time);
+    this.#time.replied(committed.time);
   }
 
   #rebuild(store: Store): void {

@@ -28,6 +28,7 @@ test('invariant 10: a signed record that comes while its partition re-opens wait
   const task = {
     full: false,
     position: () => 0,
+    appendedAt: (at: number) => at,
     offer: async (_input: unknown, { from }: { from: number }) => void taken.push([from, 'offered']),
     pass: async (_records: unknown, { from }: { from: number }) => void taken.push([from, 'dead letter']),
   } as unknown as SupportTask;

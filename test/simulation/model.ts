@@ -32,6 +32,8 @@ export class Model {
   readonly problems: string[] = [];
   /** Requests ended, by `outcome/reason`. */
   readonly endings = new Map<string, number>();
+  /** Requests refused at the door, by code. */
+  readonly refusals = new Map<string, number>();
   /** Requests that were allowed to run at least once. */
   readonly placed = new Set<string>();
   readonly tenants = new Map<string, Books>();
@@ -214,6 +216,7 @@ export class Model {
 
   #refusedAtDoor({ request: id, code, limit, conversation }: EventOf<'request_refused'>, books: Books, at: number): void {
     this.#refused.add(id);
+    this.refusals.set(code, (this.refusals.get(code) ?? 0) + 1);
     books.refused++;
     if (this.#requests.has(id)) this.#broken(1, `${id} is refused, and it is ${this.#requests.get(id)?.stage}`);
     const waiting = (this.#conversations.get(conversation) ?? []).filter(({ stage }) => stage === 'waiting').length;

@@ -256,6 +256,12 @@ const IN_THE_SOURCE: readonly Mutant[] = [
     ...edit('broker-time.ts', 'if (time <= this.now()) return;', ''),
   },
   {
+    name: 'clock-set-back-not-seen',
+    what: 'after the broker’s clock was set back, requests are taken for as old as the step',
+    caught: /liveness: .* refused as late at once/,
+    ...edit('broker-time.ts', 'this.#behind = this.now() - time;', ''),
+  },
+  {
     name: 'no-alarm-for-deadlines',
     what: 'a deadline falls only when something else happens',
     caught: /liveness: .* past their deadline/,

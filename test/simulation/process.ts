@@ -275,7 +275,7 @@ export class Process {
       }
       for (const { offset, timestamp } of records) {
         const record = world.recordAt(topic, offset);
-        const input = appendedAt(record, timestamp);
+        const input = appendedAt(record, task.appendedAt(timestamp));
         const consumed = { topic, from: offset, next: offset + 1, at: timestamp };
         const told = ({ mark }: { mark: Mark | undefined }) => {
           if (this.alive && input.kind === 'request' && !record.poison) world.model.told(input.mark, record.digest, mark);

@@ -95,9 +95,15 @@ function heal(world: World): void {
 /** Nothing else happens any more, and a deadline falls all the same. */
 async function lastCall(world: World, at: number): Promise<void> {
   const began = world.time.now;
+  const refused = world.model.refusals.get('deadline_expired') ?? 0;
   world.hangs = true;
+  // A commit, whose reply says what the broker's clock is now.
+  for (const tenant of TENANTS) world.produce(resume(tenant, `once-more-${tenant}`));
+  await world.time.run(began + LATEST, () => quiet(world));
   for (const [index, tenant] of TENANTS.entries()) world.produce(request(at + index, { tenant, conversation: 'last', deadlineMs: LAST_DEADLINE }));
-  await world.time.run(began + LAST_DEADLINE + LATEST, () => world.problems.length > 0);
+  await world.time.run(began + LAST_DEADLINE + 2 * LATEST, () => world.problems.length > 0);
+  const late = world.model.refusals.get('deadline_expired') ?? 0;
+  if (late > refused) world.problem(`liveness: ${late - refused} requests are refused as late at once`);
   if (world.model.open > 0) world.problem(`liveness: ${world.model.open} requests are open ${LATEST} ms past their deadline`);
 }
 
