@@ -214,16 +214,29 @@ describe('breakers', () => {
     provider.behaviour.set('big', '500');
     const { ask, calls } = bench();
     for (let at = 0; at < 5; at++) await ask();
-    expect(calls.providers.states()).toEqual([
-      { credential: 'platform', model: 'big', open: true },
-      { credential: 'platform', model: 'small', open: false },
-    ]);
+    expect(calls.providers.states().filter(({ open }) => open)).toEqual([{ credential: 'platform for acme', model: 'big', open: true }]);
     const before = provider.of('big').length;
     expect((await ask()).degraded).toEqual(rung('cheaper_model', 'tool_failure', 'breaker_open'));
     expect(provider.of('big')).toHaveLength(before);
     provider.behaviour.clear();
     await expect.poll(async () => (await ask()).degraded, { interval: 60 }).toBe(null);
     expect(calls.providers.states().every(({ open }) => !open)).toBe(true);
+  });
+
+  test('questions that break a provider close their own tenant’s way; an outage that others meet too closes everyone’s', async () => {
+    provider.behaviour.set('*', (_call, prompt) => (prompt.includes('part') ? '500' : 'ok'));
+    const { ask, accountOf, calls } = bench();
+    const [acme, globex] = ['acme', 'globex'].map((of) => ({ of, account: accountOf(of) }));
+    for (let at = 0; at < 8; at++) await ask({ ...acme, question: `What is the export limit of part ${at}?` });
+    expect((await ask(acme)).degraded?.detail).toBe('breaker_open');
+    for (let at = 0; at < 8; at++) expect((await ask(globex)).degraded).toBe(null);
+    provider.set('503');
+    await expect
+      .poll(async () => {
+        await Promise.all([ask(acme), ask(globex)]);
+        return calls.providers.states().find(({ credential, model }) => credential === 'platform' && model === 'big')?.open;
+      })
+      .toBe(true);
   });
 
   test('a tenant’s bad key opens that tenant’s way alone; the platform’s key is never spent for it', async () => {

@@ -12,7 +12,7 @@ export const USAGE = { prompt_tokens: 900, completion_tokens: 40, total_tokens: 
 export class BadProvider {
   readonly calls: Call[] = [];
   /** By model, or by `key model`. */
-  readonly behaviour = new Map<string, Behaviour | ((call: number) => Behaviour)>();
+  readonly behaviour = new Map<string, Behaviour | ((call: number, prompt: string) => Behaviour)>();
   #server: Server | undefined;
   #port = 0;
 
@@ -20,7 +20,7 @@ export class BadProvider {
     const server = createServer((request, response) => {
       let body = '';
       request.on('data', (data: Buffer) => (body += data.toString()));
-      request.on('end', () => this.#answer(JSON.parse(body), request.headers.authorization?.replace('Bearer ', ''), response));
+      request.on('end', () => this.#answer(JSON.parse(body), body, request.headers.authorization?.replace('Bearer ', ''), response));
     });
     await new Promise<void>((resolve) => server.listen(port, '127.0.0.1', resolve));
     this.#server = server;
@@ -38,7 +38,7 @@ export class BadProvider {
   }
 
   /** Every model, whatever the key. */
-  set(behaviour: Behaviour | ((call: number) => Behaviour)): void {
+  set(behaviour: Behaviour | ((call: number, prompt: string) => Behaviour)): void {
     this.behaviour.clear();
     this.behaviour.set('*', behaviour);
   }
@@ -46,9 +46,14 @@ export class BadProvider {
     return this.calls.filter((call) => call.model === model);
   }
 
-  #answer({ model, max_tokens }: { readonly model: string; readonly max_tokens: number }, key: string | undefined, response: ServerResponse): void {
+  #answer(
+    { model, max_tokens }: { readonly model: string; readonly max_tokens: number },
+    prompt: string,
+    key: string | undefined,
+    response: ServerResponse,
+  ): void {
     const found = this.behaviour.get(`${key} ${model}`) ?? this.behaviour.get(model) ?? this.behaviour.get('*') ?? 'ok';
-    const said = typeof found === 'function' ? found(this.calls.length) : found;
+    const said = typeof found === 'function' ? found(this.calls.length, prompt) : found;
     this.calls.push({ model, key, maxTokens: max_tokens, said });
     const json = (status: number, body: unknown, headers = {}) =>
       response.writeHead(status, { 'content-type': 'application/json', ...headers }).end(JSON.stringify(body));

@@ -91,7 +91,7 @@ function inTheWay({ providers }: CallParts, asked: Asked<object>): Stuck | undef
   const { fullAnswerMs, cheaperAnswerMs } = ask.account.policy;
   const left = ask.deadline - ask.now();
   if (left < (rung === 'full' ? fullAnswerMs : cheaperAnswerMs) || within(asked) <= 0) return { trouble: 'deadline_near' };
-  return model.credential && providers.obstacle(model.credential, model.name);
+  return model.credential && providers.obstacle({ tenant: ask.tenant, credential: model.credential, model: model.name });
 }
 
 async function attempt<T extends object>(parts: CallParts, asked: Asked<T>): Promise<T> {
@@ -125,11 +125,12 @@ function boundOf({ ask, journal, model, passages }: Asked<object>, price: { read
 }
 
 async function call({ providers, watch }: CallParts, asked: Asked<object>, prompt: string, maxOutputTokens: number, signal: AbortSignal) {
-  const { model } = asked;
+  const { model, ask } = asked;
+  const of = model.credential && { tenant: ask.tenant, credential: model.credential, model: model.name };
   const generate = (abortSignal: AbortSignal) =>
     generateText({ model: model.model, system: INSTRUCTIONS, prompt, maxRetries: 0, maxOutputTokens, abortSignal });
   try {
-    const said = await (model.credential ? providers.call(model.credential, model.name, within(asked), signal, generate) : generate(signal));
+    const said = await (of ? providers.call(of, within(asked), signal, generate) : generate(signal));
     watch.called(model.name, 'ok');
     return said;
   } catch (error) {
