@@ -4,7 +4,7 @@
  * Invariant 3: what `writes` returns is, with the position, one batch of the store.
  */
 import type { Instant, TenantId } from '#schemas/ids.ts';
-import { itemKey, markKey, queueItem, queueKey, wordsKey, wordsName } from './keys.ts';
+import { itemKey, markKey, queueItem, queueKey, tenantOf, wordsKey, wordsName } from './keys.ts';
 import type { ItemId, Machine, Output, Row, State, Work } from './machine.ts';
 import type { View, Write } from './ports.ts';
 import { RowCache } from './row-cache.ts';
@@ -48,6 +48,13 @@ export class Overlay<A, R, K, I extends Row, E, X extends Work> {
       item: item === undefined ? undefined : (read('item', item) as R | undefined),
       mark: mark === undefined ? undefined : (read('mark', mark) as K | undefined),
     };
+  }
+
+  /** At opening: a tenant's first committed key in its queue. Returns the row that it names. */
+  primeQueue(key: string): { readonly tenant: TenantId; readonly item: ItemId } {
+    const tenant = tenantOf(key);
+    this.#queues.prime(tenant, key);
+    return { tenant, item: queueItem(key) };
   }
 
   /** Reads the rows that inputs name in one go. */

@@ -22,16 +22,21 @@ export function rebuild<A, R, K, I extends Row, E, X extends Work>(
 ): { readonly fair: FairQueue; readonly wanted: readonly Wanted<X>[] } {
   const { machine, overlay, store, now } = parts;
   const fair = new FairQueue((tenant, at) => headOf(parts, tenant, at));
-  const wanted = running(store).map((row): Wanted<X> => {
+  const rows = running(store);
+  for (const some of pages(rows)) overlay.prefetch(some);
+  const wanted = rows.map((row): Wanted<X> => {
     const { account, item } = overlay.state(row);
     const work = item === undefined ? undefined : machine.effect(item);
     if (work) fair.charge(row.tenant, { held: work.cost, spent: 0 }, machine.weight(account));
     return { row, work };
   });
-  for (let first = store.scan('queue', '', 1)[0]; first; ) {
-    const tenant = tenantOf(first[0]);
-    fair.touch(tenant, now);
-    first = store.scan('queue', rangeEnd(tenant), 1)[0];
+  for (let from = ''; ; ) {
+    const heads = store.heads('queue', from, PAGE).map((key) => overlay.primeQueue(key));
+    overlay.prefetch(heads);
+    for (const { tenant } of heads) fair.touch(tenant, now);
+    const last = heads.at(-1);
+    if (!last || heads.length < PAGE) break;
+    from = rangeEnd(last.tenant);
   }
   return { fair, wanted };
 }
@@ -45,6 +50,10 @@ function running(store: Store): readonly Wanted<never>['row'][] {
     if (!last || keys.length < PAGE) return rows;
     from = `${last[0]}\0`;
   }
+}
+
+function* pages<T>(all: readonly T[]): Iterable<readonly T[]> {
+  for (let at = 0; at < all.length; at += PAGE) yield all.slice(at, at + PAGE);
 }
 
 function headOf<A, R, K, I extends Row, E, X extends Work>({ machine, overlay }: Parts<A, R, K, I, E, X>, tenant: TenantId, now: Instant): Head {

@@ -50,6 +50,13 @@ export class TenantQueues {
     return added;
   }
 
+  /** At opening: the first committed key of a tenant, as the store was asked for those of many tenants at once. */
+  prime(tenant: TenantId, head: string): void {
+    const queue = this.#queue(tenant);
+    queue.stored = [head];
+    queue.next = after(queue.stored);
+  }
+
   /** After the store was written. */
   committed(): void {
     for (const queue of this.#changed) commit(queue);

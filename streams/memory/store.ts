@@ -1,4 +1,5 @@
 /** The fake of RocksDB, for simulation: what was written survives `close`, as a disk would; a batch is applied whole or not at all. */
+import { rangeEnd, tenantOf } from '#streams/engine/keys.ts';
 import { type Meta, type Store, type Stores, TABLE_ORDER, type Table, type Write } from '#streams/engine/ports.ts';
 
 /** Above this share of the keys, changes are sorted in all at once; below it, each takes its place. */
@@ -20,6 +21,13 @@ class SortedTable {
     if (value === undefined) this.#values.delete(key);
     else this.#values.set(key, value);
     if (had !== (value !== undefined)) this.#changed.add(key);
+  }
+
+  heads(from: string, limit: number): readonly string[] {
+    const found: string[] = [];
+    for (let [head] = this.scan(from, 1, undefined); head && found.length < limit; [head] = this.scan(rangeEnd(tenantOf(head[0])), 1, undefined))
+      found.push(head[0]);
+    return found;
   }
 
   scan(from: string, limit: number, to: string | undefined): readonly (readonly [string, Uint8Array])[] {
@@ -105,6 +113,7 @@ function storeOf(disk: Disk, alive: () => boolean): Store {
     },
     get: (table, key) => disk.table(table).get(key),
     getMany: (table, keys) => keys.map((key) => disk.table(table).get(key)),
+    heads: (table, from, limit) => disk.table(table).heads(from, limit),
     scan: (table, from, limit, to) => disk.table(table).scan(from, limit, to),
     write(batch: readonly Write[], meta: Meta) {
       if (!alive()) throw new Error('this process is dead');

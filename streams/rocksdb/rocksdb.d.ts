@@ -7,6 +7,7 @@ declare module 'rocksdb' {
     _closeSync(): void;
   };
   export type Iterator = {
+    _seekSync(target: Uint8Array): void;
     _nextvSync(size: number): { readonly rows: readonly Uint8Array[]; readonly finished: boolean };
     _closeSync(): void;
   };
@@ -26,7 +27,7 @@ declare module 'rocksdb' {
       readonly lt: Uint8Array;
       readonly limit?: number;
       readonly keys: true;
-      readonly values: true;
+      readonly values: boolean;
       readonly keyEncoding: 'buffer';
       readonly valueEncoding: 'buffer';
     }): Iterator;

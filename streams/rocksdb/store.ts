@@ -7,6 +7,7 @@ import { rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { type Iterator as RocksIterator, RocksLevel } from 'rocksdb';
 import { EvenkeelError } from '#schemas/errors.ts';
+import { rangeEnd, tenantOf } from '#streams/engine/keys.ts';
 import { type Meta, type Store, type Stores, TABLES, type Table, type Write } from '#streams/engine/ports.ts';
 
 /** Larger means fewer flushes, and a longer replay of the write-ahead log after a kill -9 (0.08 s at 16 MB with a million rows). */
@@ -14,6 +15,7 @@ const MEMTABLE_BYTES = 16 * 1_048_576;
 const META_KEY = Buffer.from('!meta');
 const PAGE = 1_000;
 const LETTER_TABLE = new Map(Object.entries(TABLES).map(([table, letter]) => [letter.charCodeAt(0), table as Table]));
+const KEYS = { keys: true, values: false, keyEncoding: 'buffer', valueEncoding: 'buffer' } as const;
 const BUFFERS = { keys: true, values: true, keyEncoding: 'buffer', valueEncoding: 'buffer' } as const;
 
 export function rocksStores(directory: string): Stores {
@@ -65,6 +67,25 @@ class RocksStore implements Store {
     try {
       const { rows } = iterator._nextvSync(limit);
       return pairs(rows).map(([key, value]) => [key.subarray(2).toString(), value] as const);
+    } finally {
+      iterator._closeSync();
+    }
+  }
+
+  /** One iterator, one seek a tenant. */
+  heads(table: Table, from: string, limit: number): readonly string[] {
+    const found: string[] = [];
+    const iterator = this.#db._iterator({ gte: fullKey(table, from), lt: tableEnd(table), ...KEYS });
+    try {
+      for (let at = fullKey(table, from); found.length < limit; ) {
+        iterator._seekSync(at);
+        const key = iterator._nextvSync(1).rows[0];
+        if (!key) return found;
+        const text = Buffer.from(key.buffer, key.byteOffset + 2, key.byteLength - 2).toString();
+        found.push(text);
+        at = fullKey(table, rangeEnd(tenantOf(text)));
+      }
+      return found;
     } finally {
       iterator._closeSync();
     }
