@@ -73,10 +73,10 @@ export async function registerSchema<N extends string>(
   }
 }
 
-/** Registries point at fields by their place: `/fields/2/type`. */
+/** Registries point at fields by their place, in no order: `/fields/2/type`. */
 function fieldsNamed(message: string, schema: AvroSchema): readonly string[] {
   const fields = typeof schema === 'object' && 'fields' in schema ? schema.fields : [];
-  const places = [...message.matchAll(/\/fields\/(\d+)/g)].map((match) => Number(match[1]));
+  const places = [...message.matchAll(/\/fields\/(\d+)/g)].map((match) => Number(match[1])).sort((a, b) => a - b);
   return [...new Set(places.flatMap((at) => fields[at]?.name ?? []))];
 }
 
