@@ -25,24 +25,35 @@ const PROGRESS_MS = 5_000;
 /** Of one world, so many problems are told: the first is the cause. */
 const TOLD = 5;
 
-const { values } = parseArgs({
-  options: {
-    seeds: { type: 'string' },
-    from: { type: 'string', default: '1' },
-    seed: { type: 'string' },
-    mutant: { type: 'string' },
-    json: { type: 'boolean', default: false },
-    help: { type: 'boolean', default: false },
-  },
-});
+function wrong(what: string): never {
+  console.error(`${what}. See npm run sim -- --help`);
+  process.exit(2);
+}
+
+const OPTIONS = {
+  seeds: { type: 'string' },
+  from: { type: 'string', default: '1' },
+  seed: { type: 'string' },
+  mutant: { type: 'string' },
+  json: { type: 'boolean', default: false },
+  help: { type: 'boolean', default: false },
+} as const;
+
+function parse() {
+  try {
+    return parseArgs({ options: OPTIONS }).values;
+  } catch (error) {
+    return wrong((error as Error).message);
+  }
+}
+const values = parse();
 
 function whole(name: string, text: string): number {
   const number = Number(text);
   if (Number.isSafeInteger(number) && number >= 0) return number;
-  console.error(`--${name} ${text} is not a whole number. See npm run sim -- --help`);
-  process.exit(2);
+  return wrong(`--${name} ${text} is not a whole number`);
 }
-const first = whole('from', values.seed ?? values.from);
+const first = values.seed === undefined ? whole('from', values.from) : whole('seed', values.seed);
 const count = values.seed === undefined ? whole('seeds', values.seeds ?? '100') : 1;
 const say = (text: string): void => {
   if (!values.json) console.log(text);
