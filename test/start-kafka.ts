@@ -54,7 +54,7 @@ export async function startKafka({ brokers: count = 1, registry = false }: Kafka
   const dataDir = mkdtempSync(join(tmpdir(), 'evenkeel-kafka-'));
   const cluster = new Cluster(await plan(count, dataDir), dataDir);
   // A run that is interrupted leaves no broker behind.
-  const endNow = () => cluster.kill();
+  const endNow = () => cluster.remove();
   process.once('exit', endNow);
   try {
     const [registryUrl] = await Promise.all([registry ? cluster.startRegistry() : '', cluster.startAll()]);
@@ -136,6 +136,12 @@ class Cluster {
 
   kill(): void {
     for (const child of this.#running.values()) child.kill('SIGKILL');
+  }
+
+  /** At once, without waiting for any end. */
+  remove(): void {
+    this.kill();
+    rmSync(this.#dataDir, { recursive: true, force: true });
   }
 
   async stop(keep = false): Promise<void> {

@@ -3,6 +3,7 @@ import { cpus } from 'node:os';
 import { parseArgs } from 'node:util';
 import { backlog } from './backlog.ts';
 import { commit } from './commit.ts';
+import { fair } from './fair.ts';
 import { fold } from './fold.ts';
 import { idle } from './idle.ts';
 import { join } from './join.ts';
@@ -11,11 +12,12 @@ import type { Report } from './report.ts';
 import { restart } from './restart.ts';
 import { slow } from './slow.ts';
 
-const BENCHES: Readonly<Record<string, () => Promise<Report>>> = { backlog, commit, fold, idle, join, pipeline, restart, slow };
+const BENCHES: Readonly<Record<string, () => Promise<Report>>> = { backlog, commit, fair, fold, idle, join, pipeline, restart, slow };
 const HELP = `npm run bench -- NAME [--json]
 
   backlog a million queued requests of one tenant: memory, and another tenant's p95
   commit  a transaction's duration on a broker of its own
+  fair    what nine tenants notice of a tenth that floods, and a thousand at once
   fold    restoring a ledger of 2 M cost events, against Kafka Streams (Maven and a JDK needed)
   idle    what a started platform costs when nothing happens (npm start first)
   join    from a runtime's start, or its predecessor's end, to all partitions open
@@ -30,6 +32,8 @@ const { values, positionals } = parseArgs({
   allowPositionals: true,
   options: { json: { type: 'boolean' }, help: { type: 'boolean' }, requests: { type: 'string' }, small: { type: 'boolean' } },
 });
+// Ends as any process does: what was started is ended with it.
+for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, () => process.exit(130));
 const bench = BENCHES[positionals[0] ?? ''];
 if (values.help || !bench) {
   console.log(HELP);

@@ -33,7 +33,14 @@ export class BenchPlatform {
   private constructor(kafka: RunningKafka, codec: Codec) {
     this.kafka = kafka;
     this.codec = codec;
+    process.once('exit', this.#endNow);
   }
+
+  /** A run that is interrupted leaves neither processes nor folders behind. */
+  readonly #endNow = (): void => {
+    for (const { child } of this.#services.values()) child.kill('SIGKILL');
+    rmSync(this.dir, { recursive: true, force: true });
+  };
 
   static async start(): Promise<BenchPlatform> {
     const kafka = await startKafka({ registry: true });
@@ -153,7 +160,8 @@ export class BenchPlatform {
   async stop(): Promise<void> {
     await Promise.all([...this.#services.keys()].map((name) => this.end(name, 'SIGKILL')));
     await this.kafka.stop();
-    rmSync(this.dir, { recursive: true, force: true });
+    process.off('exit', this.#endNow);
+    this.#endNow();
   }
 }
 

@@ -11,6 +11,9 @@ export type Report = {
 /** A size for development. */
 export const SMALL = process.argv.includes('--small');
 
+/** Progress, beside what the benchmark says at its end. */
+export const say = (line: string): void => console.error(line);
+
 /** To hundredths. */
 export const round = (value: number): number => Math.round(value * 100) / 100;
 

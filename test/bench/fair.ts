@@ -1,0 +1,196 @@
+/**
+ * Ten tenants of one partition, and one of them floods: what the other nine notice. Then all ten wait at once with requests of different
+ * cost, and a thousand come at once. Real runtime and gateway, records signed by the platform and by the tenant's own producer.
+ */
+import type { TenantId } from '#schemas/ids.ts';
+import type { Policy } from '#schemas/policy.ts';
+import { partitionOf } from '#schemas/topics.ts';
+import { createSender } from '#streams/kafka/producer.ts';
+import { Reader } from '#streams/kafka/reader.ts';
+import { Flood, type Offered } from './flood.ts';
+import { Load } from './load.ts';
+import { pace, pause, waitUntil } from './pace.ts';
+import { OPEN_POLICY } from './pipeline.ts';
+import { BenchPlatform } from './platform.ts';
+import { quantile, type Report, round, SMALL, say } from './report.ts';
+
+const TENANTS = 10;
+const SHARE_PER_S = 20;
+const FLOOD_PER_S = 2_000;
+const CAP = 24;
+const EFFECT_MS = 100;
+const SECONDS = SMALL ? 6 : 15;
+const MANY = 1_000;
+/** Of each tenant, when all ten wait at once: more than the cheapest's share of the time that is looked at. */
+const WAITING = SMALL ? 400 : 1_000;
+const P95_TARGET = 1.5;
+const JAIN_TARGET = 0.95;
+/** The worst of a thousand tenants waits for its first result so many times as long as a thousand requests take. */
+const WORST_TARGET = 2;
+/** A share as it is meant: as many a second, and a second's worth at once. A long queue does not degrade: every effect takes its time. */
+const SHARE: Partial<Policy> = {
+  ...OPEN_POLICY,
+  requestsPerSecond: SHARE_PER_S,
+  burst: SHARE_PER_S,
+  maxQueued: 2_000,
+  deadlineMs: 600_000,
+  overloadPercent: 100,
+};
+
+export const costOf = (tenant: TenantId): number => 1_000 * (1 + (Number(tenant.slice(tenant.lastIndexOf('-') + 1)) % 4));
+
+export async function fair(): Promise<Report> {
+  const platform = await BenchPlatform.start();
+  try {
+    const names = inOnePartition(platform, TENANTS + MANY);
+    const [flooder, ...quiet] = names.slice(0, TENANTS) as [TenantId, ...TenantId[]];
+    const flood = new Flood(platform, flooder);
+    await platform.createTenants([flooder], { ...SHARE, producerKeys: flood.producerKeys });
+    await platform.createTenants(quiet, SHARE);
+    await platform.run('runtime', 'test/bench/fair-runtime.ts', 'runtime', {
+      EVENKEEL_IN_FLIGHT_PER_PARTITION: String(CAP),
+      EVENKEEL_MODEL_DELAY_MS: String(EFFECT_MS),
+    });
+    await flood.open();
+    const load = new Load(platform);
+    await load.open();
+    say('warming up');
+    await paced(load, quiet, [flooder]);
+    say(`everybody at its share, ${SECONDS} s`);
+    const shared = await paced(load, quiet, [flooder]);
+    say(`beside a flood of ${FLOOD_PER_S}/s, ${SECONDS} s`);
+    const flooded = await beside(load, quiet, flood, platform);
+    await open(platform, [flooder]);
+    say('the same without a rate limit');
+    const opened = await beside(load, quiet, flood, platform);
+    await open(platform, quiet);
+    say(`all ten with ${WAITING} waiting`);
+    const all = await together(platform, load, [flooder, ...quiet]);
+    say(`${MANY} tenants at once`);
+    const worst = await thousand(platform, load, names.slice(TENANTS));
+    await load.close();
+    await flood.close();
+    return report(shared, flooded, opened, all, worst);
+  } finally {
+    await platform.stop();
+  }
+}
+
+function inOnePartition({ partitions }: BenchPlatform, count: number): readonly TenantId[] {
+  const names: TenantId[] = [];
+  for (let at = 0; names.length < count; at++) {
+    const name = `tenant-${at}` as TenantId;
+    if (partitionOf(name, partitions) === 0) names.push(name);
+  }
+  return names;
+}
+
+/** p95 of the quiet ones, ms, with everybody at its share. The first second is not looked at. */
+async function paced(load: Load, quiet: readonly TenantId[], others: readonly TenantId[]): Promise<number> {
+  const tenants = [...quiet, ...others];
+  const asks = Array.from({ length: SECONDS * SHARE_PER_S * tenants.length }, (_, at) => ({ tenant: tenants[at % tenants.length] as TenantId }));
+  const made = await load.make(asks);
+  const took = await pace(load, made, SHARE_PER_S * tenants.length);
+  const looked = took.filter((_, at) => at >= SHARE_PER_S * tenants.length && quiet.includes(made[at]?.tenant as TenantId));
+  return quantile(looked, 0.95);
+}
+
+type Beside = { readonly p95: number; readonly offered: Offered; readonly spent: ReadonlyMap<TenantId, number> };
+
+async function beside(load: Load, quiet: readonly TenantId[], flood: Flood, platform: BenchPlatform): Promise<Beside> {
+  const from = await eventsEnd(platform);
+  const asking = paced(load, quiet, []);
+  const [p95, offered] = await Promise.all([asking, flood.run(FLOOD_PER_S, asking)]);
+  return { p95, offered, spent: await spentSince(platform, from) };
+}
+
+/** Without a limit of requests a second: only the fair queue stands between them. */
+async function open(platform: BenchPlatform, tenants: readonly TenantId[]): Promise<void> {
+  const sender = createSender(platform.client('operator'));
+  const changes = JSON.stringify({ requestsPerSecond: 10_000, burst: 10_000 });
+  await sender.send(
+    tenants.map((tenantId) => ({
+      topic: 'tenant.commands',
+      partition: partitionOf(tenantId, platform.partitions),
+      key: tenantId,
+      value: platform.codec.encode('set_policy', { tenantId, commandId: `open-${tenantId}`, by: 'bench', role: 'operator', changes, expectedVersion: null }),
+    })),
+  );
+  await sender.close();
+}
+
+/** All wait at once: what each has spent after some time in which every one of them always waited. */
+async function together(platform: BenchPlatform, load: Load, tenants: readonly TenantId[]): Promise<ReadonlyMap<TenantId, number>> {
+  await load.send(await load.make(Array.from({ length: WAITING * tenants.length }, (_, at) => ({ tenant: tenants[at % tenants.length] as TenantId }))));
+  await pause(2_000);
+  const from = await eventsEnd(platform);
+  // The cheapest tenants' queues are the first to be empty.
+  await pause((WAITING / (SMALL ? 80 : 60)) * 1_000);
+  return spentSince(platform, from);
+}
+
+/** Three requests each, all at once, beside what the ten still have waiting: until the last tenant's first result, in units of what it takes. */
+async function thousand(platform: BenchPlatform, load: Load, tenants: readonly TenantId[]): Promise<number> {
+  await platform.createTenants(tenants, OPEN_POLICY);
+  const made = await load.make(Array.from({ length: 3 * MANY }, (_, at) => ({ tenant: tenants[at % MANY] as TenantId })));
+  const sent = await load.send(made);
+  await waitUntil('a first result of each of a thousand tenants', 120_000, () => made.slice(0, MANY).every(({ request }) => load.results.has(request)));
+  const firsts = made.slice(0, MANY).map(({ request }, at) => (load.results.get(request) as number) - (sent[at]?.time ?? 0));
+  return Math.max(...firsts) / ((MANY / CAP) * EFFECT_MS);
+}
+
+async function eventsEnd(platform: BenchPlatform): Promise<number> {
+  const admin = platform.client('admin').admin();
+  await admin.connect();
+  const offsets = await admin.fetchTopicOffsets('tenant.events');
+  await admin.disconnect();
+  return Number(offsets.find(({ partition }) => partition === 0)?.offset);
+}
+
+/** Micro-dollars settled in the history from an offset to its end. */
+async function spentSince(platform: BenchPlatform, from: number): Promise<ReadonlyMap<TenantId, number>> {
+  const reader = new Reader(platform.client('admin'), () => undefined);
+  const spent = new Map<TenantId, number>();
+  for await (const { records } of reader.read('tenant.events', 0, from))
+    for (const { value } of records) {
+      const event = value && platform.codec.decode(value);
+      if (event?.name === 'hold_settled') spent.set(event.value.tenant, (spent.get(event.value.tenant) ?? 0) + event.value.settled);
+    }
+  await reader.close();
+  return spent;
+}
+
+/** Jain's index of fairness: 1 when all have the same, 1/n when one has all. */
+function jain(values: readonly number[]): number {
+  const sum = values.reduce((a, b) => a + b, 0);
+  return sum ** 2 / (TENANTS * values.reduce((a, b) => a + b * b, 0));
+}
+
+function report(shared: number, flooded: Beside, opened: Beside, all: ReadonlyMap<TenantId, number>, worst: number): Report {
+  const [ratio, openRatio] = [flooded.p95 / shared, opened.p95 / shared];
+  const requests = (spent: ReadonlyMap<TenantId, number>) => [...spent].map(([tenant, cost]) => cost / costOf(tenant));
+  const [share, together] = [jain(requests(flooded.spent)), jain([...all.values()])];
+  const { taken, refused, failed } = opened.offered;
+  return {
+    name: 'fair',
+    figures: {
+      quiet_p95_ms_all_at_their_share: shared,
+      quiet_p95_ms_beside_a_flood: flooded.p95,
+      quiet_p95_ratio: round(ratio),
+      quiet_p95_ms_beside_a_flood_without_a_rate_limit: opened.p95,
+      quiet_p95_ratio_without_a_rate_limit: round(openRatio),
+      flood_offered_per_s: Math.round(flooded.offered.perS),
+      flood_offered_per_s_without_a_rate_limit: Math.round(opened.offered.perS),
+      flood_http_taken: taken,
+      flood_http_refused: refused,
+      flood_failed: failed + flooded.offered.failed,
+      jain_of_requests_beside_a_flood: round(share),
+      jain_of_cost_all_waiting: round(together),
+      worst_of_1000_tenants_ratio: round(worst),
+    },
+    ratio: round(Math.max(ratio, openRatio)),
+    target: `the nine quiet tenants' p95 at most ${P95_TARGET} of that with everybody at its share; Jain at least ${JAIN_TARGET} on cost; the last of ${MANY} tenants within ${WORST_TARGET} of its turn`,
+    met: Math.max(ratio, openRatio) <= P95_TARGET && Math.min(share, together) >= JAIN_TARGET && worst <= WORST_TARGET,
+    not_measured: ['the auditor beside it', 'a flood from many addresses', 'a broker on another machine'],
+  };
+}

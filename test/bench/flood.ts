@@ -1,0 +1,122 @@
+/** One tenant that asks far more than its share: over Kafka with its own key and principal, and over HTTP with its own token. */
+import { generateKeyPairSync, type KeyObject, randomUUID } from 'node:crypto';
+import { writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { Pool } from 'undici';
+import { mintToken } from '#infra/local/issuer.ts';
+import { freePort } from '#infra/local/wait.mjs';
+import type { TenantId } from '#schemas/ids.ts';
+import type { Policy } from '#schemas/policy.ts';
+import { KID_HEADER, SIGNATURE_HEADER, signProducer } from '#schemas/signature.ts';
+import { partitionOf, producerPrincipal } from '#schemas/topics.ts';
+import { provisionTenant } from '#streams/kafka/admin.ts';
+import { createKafka } from '#streams/kafka/client.ts';
+import { createSender, type RecordSender } from '#streams/kafka/producer.ts';
+import { pause } from './pace.ts';
+import type { BenchPlatform } from './platform.ts';
+
+const TICK_MS = 10;
+const CONNECTIONS = 256;
+/** Above this many unanswered calls the flooder's next ones are not made. */
+const MOST_UNANSWERED = 2_000;
+const PASSWORD = 'bench-secret';
+const KID = 'flood';
+const ISSUER = 'http://127.0.0.1/bench';
+const QUESTION = 'How do I trust the proxy in front of my server, so that the address of the client is the right one?';
+export type Offered = { readonly kafka: number; readonly http: number; readonly perS: number; taken: number; refused: number; failed: number };
+
+export class Flood {
+  readonly #platform: BenchPlatform;
+  readonly #tenant: TenantId;
+  readonly #keys = generateKeyPairSync('ed25519');
+  readonly #issuer = generateKeyPairSync('ed25519');
+  #sender!: RecordSender;
+  #pool!: Pool;
+  #token = '';
+
+  constructor(platform: BenchPlatform, tenant: TenantId) {
+    this.#platform = platform;
+    this.#tenant = tenant;
+  }
+
+  /** For the tenant's policy. */
+  get producerKeys(): Policy['producerKeys'] {
+    return [{ kid: KID, publicKey: this.#keys.publicKey.export({ format: 'jwk' }).x as string }];
+  }
+
+  /** Starts the gateway, and gives the tenant its principal. */
+  async open(): Promise<void> {
+    const { kafka, dir } = this.#platform;
+    const settings = { brokers: kafka.brokers, ...kafka.admin, clientId: 'bench.provision' };
+    const username = producerPrincipal(this.#tenant);
+    await provisionTenant({ kafka: this.#platform.client('admin'), settings, tenant: this.#tenant, passwords: { [username]: PASSWORD } });
+    this.#sender = createSender(createKafka({ brokers: kafka.brokers, username, password: PASSWORD, clientId: 'bench.flood' }));
+    const [issuers, port] = [join(dir, 'issuers.json'), await freePort()];
+    const jwk = { ...this.#issuer.publicKey.export({ format: 'jwk' }), kid: 'local', alg: 'EdDSA', use: 'sig' };
+    writeFileSync(issuers, JSON.stringify([{ issuer: ISSUER, jwks: { keys: [jwk] }, tenants: '*', roles: ['end_user'] }]));
+    await this.#platform.run('gateway', 'services/gateway/main.ts', 'gateway', { EVENKEEL_HTTP_PORT: String(port), EVENKEEL_ISSUERS_FILE: issuers });
+    const privateJwk = this.#issuer.privateKey.export({ format: 'jwk' });
+    this.#token = await mintToken({ issuer: { name: ISSUER, privateJwk } }, { tenant: this.#tenant, role: 'end_user', subject: 'flooder' });
+    this.#pool = new Pool(`http://127.0.0.1:${port}`, { connections: CONNECTIONS });
+  }
+
+  /** Half over each way, until `done`. Resolves with what was really offered. */
+  async run(ratePerS: number, done: Promise<unknown>): Promise<Offered> {
+    const offered = { kafka: 0, http: 0, perS: 0, taken: 0, refused: 0, failed: 0 };
+    const began = performance.now();
+    let [ended, unanswered] = [false, 0];
+    void done.finally(() => {
+      ended = true;
+    });
+    while (!ended) {
+      const due = Math.floor(((performance.now() - began) / 2_000) * ratePerS);
+      for (; offered.kafka < due; offered.kafka++) this.#publish().catch(() => offered.failed++);
+      const calls = Math.min(due - offered.http, MOST_UNANSWERED - unanswered);
+      unanswered += calls;
+      offered.http += calls;
+      for (let call = 0; call < calls; call++) void this.#post(offered).finally(() => unanswered--);
+      await pause(TICK_MS);
+    }
+    offered.perS = ((offered.kafka + offered.http) * 1_000) / (performance.now() - began);
+    return offered;
+  }
+
+  async close(): Promise<void> {
+    await Promise.all([this.#pool.destroy(), this.#sender.close()]);
+  }
+
+  async #publish(): Promise<void> {
+    const [topic, key] = ['support.requests', this.#tenant];
+    const value = this.#platform.codec.encode('support_request', {
+      tenantId: key,
+      requestId: randomUUID(),
+      person: 'flooder',
+      role: 'end_user',
+      conversationId: null,
+      deadlineMs: null,
+      message: QUESTION,
+      metadata: null,
+      sealed: null,
+    });
+    const headers = { [KID_HEADER]: KID, [SIGNATURE_HEADER]: signProducer(this.#keys.privateKey as KeyObject, topic, key, value) };
+    await this.#sender.send([{ topic, partition: partitionOf(key, this.#platform.partitions), key, value, headers }]);
+  }
+
+  async #post(offered: Offered): Promise<void> {
+    try {
+      const { statusCode, body } = await this.#pool.request({
+        path: '/v1/requests',
+        method: 'POST',
+        headers: { authorization: `Bearer ${this.#token}`, 'content-type': 'application/json' },
+        body: JSON.stringify({ message: QUESTION }),
+      });
+      await body.dump();
+      if (statusCode === 202) offered.taken++;
+      else if (statusCode === 429) offered.refused++;
+      else offered.failed++;
+    } catch {
+      // The pool was closed with the call on its way, or the gateway did not answer: it is counted, and no more is owed to a flooder.
+      offered.failed++;
+    }
+  }
+}
