@@ -24,6 +24,10 @@ export interface Cluster {
   refreshMetadata(): Promise<void>;
   findTopicPartitionMetadata(topic: string): readonly { readonly partitionId: number; readonly leader: number }[];
   findLeaderForPartitions(topic: string, partitions: readonly number[]): Readonly<Record<string, readonly number[]>>;
+  /** By the topics named, whatever others are wanted. @throws the error of one of them */
+  metadata(of: { readonly topics: readonly string[] }): Promise<{
+    readonly topicMetadata: readonly { readonly partitionMetadata: readonly { readonly partitionId: number; readonly leader: number }[] }[];
+  }>;
   findBroker(by: { readonly nodeId: string }): Promise<FetchBroker & TransactionBroker>;
   findGroupCoordinator(by: { readonly groupId: string; readonly coordinatorType?: number }): Promise<TransactionBroker>;
 }
@@ -31,7 +35,7 @@ export interface Cluster {
 export interface TransactionBroker {
   readonly nodeId: number | string;
   leaveGroup(who: { groupId: string; memberId: string }): Promise<unknown>;
-  initProducerId(of: { readonly transactionalId: string; readonly transactionTimeout: number }): Promise<Producing>;
+  initProducerId(of: { readonly transactionalId: string | null; readonly transactionTimeout: number }): Promise<Producing>;
   addPartitionsToTxn(of: InTransaction & { readonly topics: readonly { topic: string; partitions: readonly number[] }[] }): Promise<unknown>;
   addOffsetsToTxn(of: InTransaction & { readonly groupId: string }): Promise<unknown>;
   txnOffsetCommit(
@@ -42,7 +46,7 @@ export interface TransactionBroker {
   ): Promise<unknown>;
   endTxn(of: InTransaction & { readonly transactionResult: boolean }): Promise<unknown>;
 }
-type Producing = { readonly producerId: string; readonly producerEpoch: number };
+export type Producing = { readonly producerId: string; readonly producerEpoch: number };
 type InTransaction = Producing & { readonly transactionalId: string };
 export interface FetchBroker {
   listOffsets(request: {
@@ -102,6 +106,10 @@ function privateMethod<F>(of: object, holder: object, description: string): F {
   if (typeof method !== 'function') throw new EvenkeelError('wedged', `this version of kafkajs has no ${description}`);
   return method.bind(of) as F;
 }
+
+/** kafkajs's error for a code, with its name and whether it may pass. */
+export const errorOf = (createRequire(import.meta.url)('kafkajs/src/protocol/error') as { createErrorFromCode(code: number): Error & { retriable: boolean } })
+  .createErrorFromCode;
 
 /** INVALID_PRODUCER_EPOCH, and PRODUCER_FENCED, which kafkajs has no name for. */
 const FENCED = new Set([47, 90]);

@@ -1,10 +1,16 @@
-/** A plain idempotent producer for gateway, auditor and tools: what arrives while a send is in flight goes in the next one. */
-import type { Kafka, Producer } from 'kafkajs';
+/**
+ * A plain idempotent producer for gateway, auditor and tools. What arrives while a request is in flight goes in the next one, with all
+ * partitions of the same leader in one request. kafkajs's producer takes a request for each partition, and over several its retries write
+ * twice (kafkajs PR #1798): here what must be sent again is sent byte for byte, under the same sequence number, so that the log takes it once.
+ */
+import type { Kafka } from 'kafkajs';
 import { EvenkeelError } from '#schemas/errors.ts';
 import type { Instant, Offset } from '#schemas/ids.ts';
 import type { Output } from '#streams/engine/machine.ts';
-import { classify } from './client.ts';
-import { explicitPartition, nextSend, toMessage } from './messages.ts';
+import { type Cluster, classify, createCluster, errorOf, type Producing, sendTo } from './client.ts';
+import { nextSend } from './messages.ts';
+import { type Produced, produce } from './produce.ts';
+import { encodeBatch } from './record-batch.ts';
 
 export type Sent = { readonly offset: Offset; readonly time: Instant };
 export interface RecordSender {
@@ -18,24 +24,49 @@ export interface RecordSender {
 }
 
 type Waiting = { readonly record: Output; readonly resolve: (sent: Sent) => void; readonly reject: (error: Error) => void };
-type Lane = { waiting: Waiting[]; busy: boolean };
-/** A producer and how many sends use it now. */
-type Connection = { readonly producer: Promise<Producer>; users: number; retired: boolean };
-const RETRY = { initialRetryTime: 20, factor: 0.2, multiplier: 1.5, maxRetryTime: 1_000, retries: 12 };
+type Batch = { readonly of: readonly Waiting[]; readonly bytes: Buffer };
+/** One topic-partition: its records in order, one batch at a time. */
+type Lane = {
+  readonly topic: string;
+  readonly partition: number;
+  readonly at: string;
+  waiting: Waiting[];
+  /** Sent and not acknowledged: it goes again as it is. */
+  batch: Batch | undefined;
+  identity: Producing | undefined;
+  /** After a failure its sequence is in doubt, and it takes an identity of its own. */
+  failed: boolean;
+  sequence: number;
+  leader: string | undefined;
+  /** When the first of the present tries failed. */
+  since: number | undefined;
+  tries: number;
+  busy: boolean;
+};
+
+const RETRY_WITHIN_MS = 8_000;
+const PAUSES_MS = [20, 50, 100, 200, 500];
+const LAST_PAUSE_MS = 1_000;
+const MOST_IN_ONE_REQUEST = 2 * 1_048_576;
+const LANES_KEPT = 20_000;
+/** Of an identity without transactions; the broker asks for one all the same. */
+const NO_TRANSACTION_MS = 30_000;
 
 export function createSender(kafka: Kafka): RecordSender {
   return new BatchingSender(kafka);
 }
 
 class BatchingSender implements RecordSender {
-  readonly #kafka: Kafka;
-  /** One lane for each topic-partition: a `send` over several may write twice (kafkajs PR #1798). */
+  readonly #cluster: Cluster;
   readonly #lanes = new Map<string, Lane>();
-  #connection: Connection | undefined;
+  /** By leader: the lanes that its next request takes, and whether one is in flight. */
+  readonly #outboxes = new Map<string, { readonly lanes: Set<Lane>; busy: boolean }>();
+  #connected: Promise<void> | undefined;
+  #identity: Promise<Producing> | undefined;
   #closed = false;
 
   constructor(kafka: Kafka) {
-    this.#kafka = kafka;
+    this.#cluster = createCluster(kafka);
   }
 
   send(records: readonly Output[]): Promise<readonly Sent[]> {
@@ -45,82 +76,148 @@ class BatchingSender implements RecordSender {
 
   async close(): Promise<void> {
     this.#closed = true;
-    const connection = this.#connection;
-    if (!connection) return;
-    this.#retire(connection);
-    await disconnect(connection);
+    for (const { batch, waiting } of this.#lanes.values()) for (const { reject } of [...(batch?.of ?? []), ...waiting.splice(0)]) reject(closed());
+    try {
+      await this.#connected;
+      await this.#cluster.disconnect();
+    } catch {
+      // It never connected, or the broker is gone: there is nothing left to let go of.
+    }
   }
 
   #enter(record: Output): Promise<Sent> {
     return new Promise((resolve, reject) => {
-      const at = `${record.topic}/${record.partition ?? 0}`;
-      const lane = this.#lanes.get(at) ?? { waiting: [], busy: false };
-      this.#lanes.set(at, lane);
+      const lane = this.#lane(record.topic, record.partition ?? 0);
       lane.waiting.push({ record, resolve, reject });
-      if (!lane.busy) void this.#drain(at, lane);
+      if (!lane.busy) void this.#start(lane);
     });
   }
 
-  async #drain(at: string, lane: Lane): Promise<void> {
+  #lane(topic: string, partition: number): Lane {
+    const at = `${topic}/${partition}`;
+    let lane = this.#lanes.get(at);
+    if (!lane) {
+      if (this.#lanes.size >= LANES_KEPT) for (const [name, { busy }] of this.#lanes) if (!busy) this.#lanes.delete(name);
+      lane = { topic, partition, at, waiting: [], batch: undefined, identity: undefined, failed: false, sequence: 0, leader: undefined, ...NOT_TRIED };
+      this.#lanes.set(at, lane);
+    }
+    return lane;
+  }
+
+  /** Finds who leads, and puts the lane where that leader's next request takes it. */
+  async #start(lane: Lane): Promise<void> {
+    if (this.#closed) return;
     lane.busy = true;
     // What the same caller sends along with it rides along.
     await Promise.resolve();
-    while (lane.waiting.length > 0) await this.#sendNext(lane.waiting.splice(0, nextSend(lane.waiting.map(({ record }) => record))));
-    lane.busy = false;
-    this.#lanes.delete(at);
-  }
-
-  async #sendNext(batch: readonly Waiting[]): Promise<void> {
-    if (this.#closed) return reject(batch, closed());
-    this.#connection ??= { producer: this.#connect(), users: 0, retired: false };
-    const connection = this.#connection;
-    connection.users++;
     try {
-      const producer = await connection.producer;
-      const topic = batch[0]?.record.topic as string;
-      const [metadata] = await producer.send({ topic, messages: batch.map(({ record }) => toMessage(record, 0)), acks: -1 });
-      const [base, time] = [Number(metadata?.baseOffset ?? 0), Number(metadata?.logAppendTime ?? 0)];
-      for (const [at, { resolve }] of batch.entries()) resolve({ offset: base + at, time });
-    } catch (cause) {
-      this.#retire(connection);
-      const error = classify(cause, 'a record was not acknowledged', 'unavailable');
-      reject(batch, error.code === 'fenced' ? new EvenkeelError('unavailable', error.message, { cause }) : error);
-    } finally {
-      connection.users--;
-      if (connection.retired && connection.users === 0) void disconnect(connection);
+      this.#connected ??= this.#cluster.connect();
+      await this.#connected;
+      lane.leader ??= await this.#leaderOf(lane);
+      lane.identity ??= await this.#identify(lane, lane.leader);
+    } catch (error) {
+      // A connection, an identity that failed: the next asks anew.
+      [this.#connected, this.#identity] = [undefined, undefined];
+      return this.#again(lane, error as Error);
     }
+    let outbox = this.#outboxes.get(lane.leader);
+    if (!outbox) {
+      outbox = { lanes: new Set(), busy: false };
+      this.#outboxes.set(lane.leader, outbox);
+    }
+    outbox.lanes.add(lane);
+    if (!outbox.busy) void this.#deliver(lane.leader, outbox);
   }
 
-  async #connect(): Promise<Producer> {
-    const producer = this.#kafka.producer({
-      idempotent: true,
-      maxInFlightRequests: 5,
-      retry: RETRY,
-      allowAutoTopicCreation: false,
-      createPartitioner: explicitPartition,
-    });
-    await producer.connect();
-    return producer;
+  #identify({ failed }: Lane, nodeId: string): Promise<Producing> {
+    if (failed) return this.#newIdentity(nodeId);
+    this.#identity ??= this.#newIdentity(nodeId);
+    return this.#identity;
   }
 
-  /** After an error that surfaces, sequence numbers are in doubt: who comes next gets a new producer, who is in flight settles on this one. */
-  #retire(connection: Connection): void {
-    connection.retired = true;
-    if (this.#connection === connection) this.#connection = undefined;
+  /** Any broker gives one. */
+  async #newIdentity(nodeId: string): Promise<Producing> {
+    const broker = await this.#cluster.findBroker({ nodeId });
+    const { producerId, producerEpoch } = await broker.initProducerId({ transactionalId: null, transactionTimeout: NO_TRANSACTION_MS });
+    return { producerId, producerEpoch };
+  }
+
+  async #leaderOf({ topic, partition }: Lane): Promise<string> {
+    const { topicMetadata } = await this.#cluster.metadata({ topics: [topic] });
+    const found = topicMetadata[0]?.partitionMetadata.find(({ partitionId }) => partitionId === partition);
+    if (!found || found.leader < 0) throw errorOf(LEADER_NOT_AVAILABLE);
+    return String(found.leader);
+  }
+
+  async #deliver(leader: string, outbox: { readonly lanes: Set<Lane>; busy: boolean }): Promise<void> {
+    outbox.busy = true;
+    while (outbox.lanes.size > 0 && !this.#closed) {
+      const lanes = this.#take(outbox.lanes);
+      try {
+        const broker = await this.#cluster.findBroker({ nodeId: leader });
+        const batches = lanes.map(({ topic, partition, batch }) => ({ topic, partition, bytes: (batch as Batch).bytes }));
+        const answers = new Map((await sendTo(broker, produce(null, batches))).map((answer) => [answer.at, answer]));
+        for (const lane of lanes) this.#answered(lane, answers.get(lane.at));
+      } catch (error) {
+        for (const lane of lanes) if (lane.batch) this.#again(lane, error as Error);
+      }
+    }
+    outbox.busy = false;
+  }
+
+  /** As much as one request should hold; the rest stays for the next. */
+  #take(from: Set<Lane>): readonly Lane[] {
+    const taken: Lane[] = [];
+    let bytes = 0;
+    for (const lane of from) {
+      if (taken.length > 0 && bytes >= MOST_IN_ONE_REQUEST) break;
+      from.delete(lane);
+      lane.batch ??= this.#encode(lane);
+      bytes += lane.batch.bytes.byteLength;
+      taken.push(lane);
+    }
+    return taken;
+  }
+
+  #encode(lane: Lane): Batch {
+    const records = lane.waiting.map(({ record }) => record);
+    const of = lane.waiting.splice(0, nextSend(records));
+    const { producerId, producerEpoch: epoch } = lane.identity as Producing;
+    const writer = { id: BigInt(producerId), epoch, sequence: lane.sequence, transactional: false };
+    lane.sequence = (lane.sequence + of.length) % 0x80000000;
+    return { of, bytes: encodeBatch(records.slice(0, of.length), writer) };
+  }
+
+  #answered(lane: Lane, answer: Produced | undefined): void {
+    if (!lane.batch) return;
+    if (answer?.code !== 0) return this.#again(lane, answer ? errorOf(answer.code) : new Error(`no answer for ${lane.at}`));
+    for (const [place, { resolve }] of lane.batch.of.entries()) resolve({ offset: answer.base + place, time: answer.time });
+    this.#next(lane);
+  }
+
+  #next(lane: Lane): void {
+    Object.assign(lane, { batch: undefined, ...NOT_TRIED });
+    if (lane.waiting.length > 0 && !this.#closed) void this.#start(lane);
+  }
+
+  /** The same bytes once more after a pause, when the error may pass and there is time; who leads is asked anew. */
+  #again(lane: Lane, error: Error): void {
+    lane.since ??= performance.now();
+    if ((error as { retriable?: boolean }).retriable === false || performance.now() - lane.since > RETRY_WITHIN_MS) return this.#fail(lane, error);
+    lane.leader = undefined;
+    setTimeout(() => void this.#start(lane), PAUSES_MS[lane.tries++] ?? LAST_PAUSE_MS);
+  }
+
+  #fail(lane: Lane, cause: Error): void {
+    const error = classify(cause, 'a record was not acknowledged', 'unavailable');
+    const of = lane.batch?.of ?? lane.waiting.splice(0);
+    const told = error.code === 'fenced' ? new EvenkeelError('unavailable', error.message, { cause }) : error;
+    for (const { reject } of of) reject(told);
+    [lane.identity, lane.failed, lane.sequence, lane.leader] = [undefined, true, 0, undefined];
+    this.#next(lane);
   }
 }
 
+const LEADER_NOT_AVAILABLE = 5;
+const NOT_TRIED = { since: undefined, tries: 0, busy: false } as const;
 const closed = () => new EvenkeelError('unavailable', 'this producer is closed');
-
-function reject(batch: readonly Waiting[], error: Error): void {
-  for (const { reject: tell } of batch) tell(error);
-}
-
-/** Again once nothing uses it: a send that was in flight at the first time has connected anew to try again. */
-async function disconnect({ producer }: Connection): Promise<void> {
-  try {
-    await (await producer).disconnect();
-  } catch {
-    // It never connected, or the broker is gone: there is nothing left to let go of.
-  }
-}

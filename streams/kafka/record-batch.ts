@@ -6,7 +6,7 @@ import { createRequire } from 'node:module';
 import type { Output } from '#streams/engine/machine.ts';
 
 /** Who writes, for idempotence: the broker takes each sequence number once. */
-export type Writer = { readonly id: bigint; readonly epoch: number; readonly sequence: number };
+export type Writer = { readonly id: bigint; readonly epoch: number; readonly sequence: number; readonly transactional: boolean };
 
 const crc32c = createRequire(import.meta.url)('kafkajs/src/protocol/recordBatch/crc32C') as (bytes: Buffer) => number;
 
@@ -22,7 +22,7 @@ const RECORD_OVERHEAD = 40;
 const HEADER_OVERHEAD = 10;
 
 /** The broker puts its own append time over ours. */
-export function encodeBatch(records: readonly Output[], { id, epoch, sequence }: Writer): Buffer {
+export function encodeBatch(records: readonly Output[], { id, epoch, sequence, transactional }: Writer): Buffer {
   const bytes = Buffer.allocUnsafe(HEADER + records.reduce((sum, record) => sum + mostBytes(record), 0));
   let end = HEADER;
   for (const [delta, record] of records.entries()) end = writeRecord(bytes, end, delta, record);
@@ -30,7 +30,7 @@ export function encodeBatch(records: readonly Output[], { id, epoch, sequence }:
   bytes.writeInt32BE(end - 12, 8);
   bytes.writeInt32BE(0, 12);
   bytes[16] = MAGIC;
-  bytes.writeInt16BE(TRANSACTIONAL, 21);
+  bytes.writeInt16BE(transactional ? TRANSACTIONAL : 0, 21);
   bytes.writeInt32BE(records.length - 1, 23);
   bytes.writeBigInt64BE(0n, 27);
   bytes.writeBigInt64BE(0n, 35);

@@ -4,13 +4,13 @@
  * more, and retries: over several brokers its retries write records twice or lose them (kafkajs PR #1798). Here nothing is retried but the
  * wait for the last transaction's markers: any other error ends this producer, and the task reads back what the log holds (invariant 10).
  */
-import { createRequire } from 'node:module';
 import type { Kafka } from 'kafkajs';
 import type { Instant, Offset } from '#schemas/ids.ts';
 import type { Output } from '#streams/engine/machine.ts';
 import type { Offsets } from '#streams/engine/ports.ts';
-import { type Cluster, createCluster, type Protocol, sendTo, type TransactionBroker } from './client.ts';
+import { type Cluster, createCluster, errorOf, sendTo, type TransactionBroker } from './client.ts';
 import { nextSend } from './messages.ts';
+import { PRODUCE_TIMEOUT_MS, produce } from './produce.ts';
 import { encodeBatch } from './record-batch.ts';
 
 export type TransactionsOptions = {
@@ -25,18 +25,8 @@ export type Placed = Output & { readonly partition: number };
 /** By `topic/partition`: the offset after the last record written, and the broker's append time. */
 export type Written = ReadonlyMap<string, { readonly next: Offset; readonly time: Instant }>;
 
-type Produced = {
-  readonly topics: readonly {
-    readonly topicName: string;
-    readonly partitions: readonly { readonly partition: number; readonly baseOffset: string; readonly logAppendTime: string }[];
-  }[];
-};
 type Batch = { readonly topic: string; readonly partition: number; readonly records: readonly Output[] };
 
-const PRODUCE = 0;
-const PRODUCE_VERSION = 7;
-const ALL_IN_SYNC = -1;
-const PRODUCE_TIMEOUT_MS = 15_000;
 const TRANSACTION_COORDINATOR = 1;
 /** The last transaction's markers are still being written; a transaction's coordinator is being loaded, or has moved. */
 const CONCURRENT = new Set(['CONCURRENT_TRANSACTIONS']);
@@ -52,8 +42,6 @@ const NOT_YET = new Set([
 const PAUSES_MS = [1, 1, 2, 2, 3, 5, 5, 10, 10, 20];
 const LAST_PAUSE_MS = 50;
 const OPEN_WITHIN_MS = 20_000;
-
-const producedOf = createRequire(import.meta.url)('kafkajs/src/protocol/requests/produce/v7/response') as Protocol<unknown, Produced>['response'];
 
 export class Transactions {
   readonly #options: TransactionsOptions;
@@ -139,23 +127,20 @@ export class Transactions {
 
   async #send(leader: string, batches: readonly Batch[]) {
     const broker = await this.#cluster.findBroker({ nodeId: leader });
-    const { topics } = await sendTo(
-      broker,
-      produce(
-        this.#options.transactionalId,
-        batches.map((batch) => [batch, this.#encode(batch)]),
-      ),
-    );
-    const answered = topics.flatMap(({ topicName, partitions }) => partitions.map((each) => [`${topicName}/${each.partition}`, each] as const));
+    const encoded = batches.map((batch) => ({ ...batch, bytes: this.#encode(batch) }));
+    const answers = await sendTo(broker, produce(this.#options.transactionalId, encoded));
     const counts = new Map(batches.map(({ topic, partition, records }) => [`${topic}/${partition}`, records.length]));
-    return answered.map(([at, { baseOffset, logAppendTime }]) => ({ at, next: Number(baseOffset) + (counts.get(at) ?? 0), time: Number(logAppendTime) }));
+    return answers.map(({ at, code, base, time }) => {
+      if (code !== 0) throw errorOf(code);
+      return { at, next: base + (counts.get(at) ?? 0), time };
+    });
   }
 
   #encode({ topic, partition, records }: Batch): Buffer {
     const at = `${topic}/${partition}`;
     const sequence = this.#sequences.get(at) ?? 0;
     this.#sequences.set(at, (sequence + records.length) % 0x80000000);
-    return encodeBatch(records, { id: BigInt(this.#producer.producerId), epoch: this.#producer.producerEpoch, sequence });
+    return encodeBatch(records, { id: BigInt(this.#producer.producerId), epoch: this.#producer.producerEpoch, sequence, transactional: true });
   }
 
   #leaderOf({ topic, partition }: Batch): string {
@@ -173,46 +158,6 @@ export class Transactions {
     const coordinator = await this.#cluster.findBroker({ nodeId: this.#groupNode });
     await patiently(CONCURRENT, PRODUCE_TIMEOUT_MS, () => coordinator.txnOffsetCommit({ ...who, topics }));
   }
-}
-
-function produce(transactionalId: string, batches: readonly (readonly [Batch, Buffer])[]): Protocol<unknown, Produced> {
-  const body = encodeProduce(transactionalId, batches);
-  const request = {
-    apiKey: PRODUCE,
-    apiVersion: PRODUCE_VERSION,
-    apiName: 'Produce',
-    expectResponse: () => true,
-    // What kafkajs takes for an encoder.
-    encode: async () => ({ buf: body, buffer: body }),
-  };
-  return { request, response: producedOf };
-}
-
-/** transactional_id acks timeout [topic [partition records]] */
-function encodeProduce(transactionalId: string, batches: readonly (readonly [Batch, Buffer])[]): Buffer {
-  const parts: Buffer[] = [];
-  const byTopic = Map.groupBy(batches, ([{ topic }]) => topic);
-  parts.push(text(transactionalId), int16(ALL_IN_SYNC), int32(PRODUCE_TIMEOUT_MS), int32(byTopic.size));
-  for (const [topic, of] of byTopic) {
-    parts.push(text(topic), int32(of.length));
-    for (const [{ partition }, bytes] of of) parts.push(int32(partition), int32(bytes.byteLength), bytes);
-  }
-  return Buffer.concat(parts);
-}
-
-function int16(value: number): Buffer {
-  const bytes = Buffer.allocUnsafe(2);
-  bytes.writeInt16BE(value);
-  return bytes;
-}
-function int32(value: number): Buffer {
-  const bytes = Buffer.allocUnsafe(4);
-  bytes.writeInt32BE(value);
-  return bytes;
-}
-function text(value: string): Buffer {
-  const bytes = Buffer.from(value);
-  return Buffer.concat([int16(bytes.byteLength), bytes]);
 }
 
 /** Tries again what says that it is not yet possible, and did nothing. */
