@@ -9,16 +9,19 @@ import { collectDefaultMetrics, Registry } from 'prom-client';
 import { EvenkeelError } from '#schemas/errors.ts';
 import { type Config, loadConfig, SECRET_SETTINGS } from './config.ts';
 import { EXIT } from './exit.ts';
+import { CALL_HEADER } from './internal.ts';
 import { Watchdog, watchEventLoop } from './watchdog.ts';
 
 const SECRETS = [...SECRET_SETTINGS, 'password', 'authorization', 'token'];
 const CLOSE_WITHIN_MS = 10_000;
 
+/** Path and query, and the signature that came with them (internal.ts). */
+export type Call = { readonly target: string; readonly signature: string | undefined };
 export type Started = {
   /** What it still waits for; empty when ready. */
   readonly waitingFor: () => readonly string[];
   /** More pages of the ops port: internal, loopback only. */
-  readonly pages?: Readonly<Record<string, (query: URLSearchParams) => unknown>>;
+  readonly pages?: Readonly<Record<string, (query: URLSearchParams, call: Call) => unknown>>;
   close(): Promise<void>;
 };
 export type Context = {
@@ -52,8 +55,10 @@ export async function runMain(start: (context: Context) => Promise<Started>): Pr
   let started: Started | undefined;
   const state = (): State => ({ started, closing, standing: watchdog.standing });
   const server = createServer((request, response) => void answer(request, response, metrics, state()));
-  server.listen(config.opsPort, '127.0.0.1');
-  server.on('error', (cause) => fail(new EvenkeelError('setting_invalid', `EVENKEEL_OPS_PORT ${config.opsPort} cannot be listened on`, { cause })));
+  server.listen(config.opsPort, config.opsHost);
+  server.on('error', (cause) =>
+    fail(new EvenkeelError('setting_invalid', `EVENKEEL_OPS_PORT ${config.opsPort} cannot be listened on at ${config.opsHost}`, { cause })),
+  );
   let closing = false;
   const stop = async (signal: string): Promise<void> => {
     closing = true;
@@ -95,11 +100,16 @@ async function answer(request: IncomingMessage, response: ServerResponse, metric
     else if (url.pathname === '/readyz') {
       const waiting = waitingFor(state);
       json(waiting.length === 0 ? 200 : 503, { ready: waiting.length === 0, waiting_for: waiting });
-    } else if (page) json(200, await page(url.searchParams));
+    } else if (page) json(200, await page(url.searchParams, { target: request.url ?? '', signature: request.headers[CALL_HEADER]?.toString() }));
     else json(404, { pages: ['/metrics', '/healthz', '/readyz', ...Object.keys(pages ?? {})] });
   } catch (error) {
-    json(500, { error: (error as Error).message });
+    json(statusOf(error as Error), { error: (error as Error).message });
   }
+}
+
+function statusOf(error: Error): number {
+  if (!(error instanceof EvenkeelError)) return 500;
+  return error.code === 'forbidden' ? 403 : error.code === 'unavailable' ? 503 : 500;
 }
 
 function waitingFor({ started, closing, standing }: State): readonly string[] {

@@ -5,11 +5,12 @@ import { EXIT } from '../exit.ts';
 import { ask } from './ask.ts';
 import { audit } from './audit.ts';
 import { type Command, CommandError, type Terminal, UsageError } from './command.ts';
+import { explain as explainRequest } from './explain.ts';
 import { replay } from './replay.ts';
 import { tenant } from './tenant.ts';
 import { token } from './token.ts';
 
-const COMMANDS: readonly Command[] = [ask, tenant, token, replay, audit];
+const COMMANDS: readonly Command[] = [ask, tenant, token, explainRequest, replay, audit];
 const isHelp = (word: string | undefined): boolean => word === '--help' || word === '-h' || word === 'help';
 
 export async function dispatch(words: readonly string[], terminal: Terminal): Promise<number> {

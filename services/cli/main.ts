@@ -1,4 +1,4 @@
-/** The command line: `npm run ask`, `npm run tenant`, `npm run token`, `npm run replay`, `npm run audit`. */
+/** The command line: `npm run ask`, `npm run tenant`, `npm run token`, `npm run explain`, `npm run replay`, `npm run audit`. */
 import { dispatch } from './dispatch.ts';
 import { processTerminal } from './terminal.ts';
 

@@ -49,7 +49,7 @@ export class Operator {
 
 const NEXT: Readonly<Record<string, string>> = {
   tenant_exists: 'See it with npm run tenant -- show <tenant>; change its policy with npm run tenant -- policy <tenant> --set field=value.',
-  not_found: 'npm run tenant -- list shows the tenants; npm run tenant -- create <tenant> makes one.',
+  not_found: 'npm run tenant -- list shows the tenants, npm run replay -- timeline --tenant <tenant> its requests.',
   tenant_unknown: 'npm run tenant -- list shows the tenants; npm run tenant -- create <tenant> makes one.',
   policy_version_conflict: 'npm run tenant -- show <tenant> tells the version of now: look at what has changed, then set yours again.',
   conflict: 'npm run replay -- timeline --tenant <tenant> shows what was done under that key.',

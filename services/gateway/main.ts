@@ -3,10 +3,11 @@ import { randomUUID } from 'node:crypto';
 import { join } from 'node:path';
 import { createCodec } from '#schemas/codec.ts';
 import { platformSignatureKey } from '#schemas/signature.ts';
-import { partitionOf } from '#schemas/topics.ts';
+import { partitionOf, RUNTIME_GROUP } from '#schemas/topics.ts';
 import { openProjection } from '#streams/engine/projection.ts';
 import { partitionCount } from '#streams/kafka/admin.ts';
 import { createKafka, withAdmin } from '#streams/kafka/client.ts';
+import { GroupOwners } from '#streams/kafka/group-owners.ts';
 import { createSender } from '#streams/kafka/producer.ts';
 import { Reader } from '#streams/kafka/reader.ts';
 import { loadSchemas } from '#streams/kafka/registry.ts';
@@ -16,6 +17,7 @@ import { LagWatch } from '../lag.ts';
 import { type Context, runMain, type Started } from '../ops.ts';
 import { openVault } from '../vault.ts';
 import { Authenticator, loadIssuers } from './auth.ts';
+import { placesFrom } from './explain.ts';
 import { Lifecycle } from './lifecycle.ts';
 import { measure } from './metrics.ts';
 import { RateCounter } from './rate.ts';
@@ -35,6 +37,7 @@ async function start({ config, log, metrics, watchdog, fail }: Context): Promise
   const codec = createCodec(await loadSchemas(config.registryUrl));
   const partitions = await watchdog.during('the first answer of Kafka', () => withAdmin(client('admin'), (admin) => partitionCount(admin, 'gateway')));
   const [reader, ends, sender] = [new Reader(client('reader'), warn), new Reader(client('ends'), warn), createSender(client('sender'))];
+  const owners = new GroupOwners(client('owners'), RUNTIME_GROUP, 'support.requests');
   const lag = new LagWatch({ reader: ends, watchdog, metrics, warn });
   const vault = openVault({ log: reader, send: (records) => sender.send(records), codec, masterKey: config.masterKey, partitions });
   void vault.failed.then(fail);
@@ -77,6 +80,7 @@ async function start({ config, log, metrics, watchdog, fail }: Context): Promise
       send: (records) => sender.send(records),
       peek: (row) => projection.peek(row),
       result: (partition, tenant, request, ms) => results.arrival(partition, tenant, request, ms),
+      placeOf: placesFrom(owners, config.masterKey, warn),
       lifecycle,
       rate: new RateCounter(),
       streams: new StreamBound(STREAMS_OF_ONE_TENANT),
@@ -97,7 +101,7 @@ async function start({ config, log, metrics, watchdog, fail }: Context): Promise
       await app.close();
       await projection.close();
       await results.close();
-      await Promise.all([vault.close(), sender.close(), reader.close(), ends.close()]);
+      await Promise.all([owners.close(), vault.close(), sender.close(), reader.close(), ends.close()]);
     },
   };
 }

@@ -9,6 +9,7 @@ import type { MarkId, Output, State } from '#streams/engine/machine.ts';
 import type { Account, Conversation, Mark } from '#streams/support/state.ts';
 import type { Vault } from '../vault.ts';
 import type { Authenticator, Caller, Role } from './auth.ts';
+import type { Places } from './explain.ts';
 import type { Lifecycle } from './lifecycle.ts';
 import { Problem } from './problems.ts';
 import type { RateCounter } from './rate.ts';
@@ -28,6 +29,8 @@ export type GatewayParts = {
   readonly peek: (row: Row) => State<Account, Conversation, Mark>;
   /** The sealed result of a finished request; it may arrive a moment after its end, and is waited for at most that long. */
   readonly result: (partition: number, tenant: TenantId, request: RequestId, ms: number) => Promise<Result | undefined>;
+  /** A waiting request's place, from the owner of its partition. */
+  readonly placeOf: Places;
   readonly lifecycle: Lifecycle;
   readonly rate: RateCounter;
   readonly streams: StreamBound;

@@ -9,6 +9,7 @@ import type { Topic } from '#schemas/topics.ts';
 import type { Output } from '#streams/engine/machine.ts';
 import type { Mark } from '#streams/support/state.ts';
 import type { Caller } from './auth.ts';
+import { explainWaiting } from './explain.ts';
 import { follow } from './follow.ts';
 import type { Happened } from './lifecycle.ts';
 import { type GatewayParts, idempotencyKey, identify, mustBe, partition } from './parts.ts';
@@ -56,13 +57,22 @@ export function requestRoutes(app: FastifyInstance, parts: GatewayParts): void {
     return reply.code(202).header('location', published.links.self).headers(rateHeaders(allowance)).send(published);
   });
   const get = {
-    summary: 'A request: its stage and, once finished, its outcome and answer',
+    summary: 'A request: its stage, while it waits what for, who is ahead and until when, and once finished its outcome and answer',
     params: ID,
     response: { 200: { description: 'As it is now', type: 'object', additionalProperties: true, examples: [EXAMPLES.finished] }, ...PROBLEMS(401, 403, 404) },
   };
   app.get<Of>('/v1/requests/:id', { schema: { ...get, security, tags } }, async (request) => {
     const caller = await identify(parts, request);
-    return describe(parts, mine(parts, caller, request.params.id));
+    return describe(parts, caller, mine(parts, caller, request.params.id));
+  });
+  const why = { summary: 'Why a request waits, without its words: an operator may ask for any tenant’s', params: ID };
+  app.get<Of>('/v1/requests/:id/explain', { schema: { ...why, security, tags } }, async (request) => {
+    const caller = await identify(parts, request);
+    const { tenant, id, mark } = caller.role === 'operator' ? anyones(parts, caller, request.params.id) : mine(parts, caller, request.params.id);
+    const waiting = await explainWaiting(parts, partition(parts, tenant), mark, caller.role !== 'end_user');
+    const { stage, outcome, reason, queuedAt, startedAt, finishedAt, deadline } = mark;
+    const times = { queued_at: iso(queuedAt), started_at: iso(startedAt), finished_at: iso(finishedAt), deadline: iso(deadline) };
+    return { tenant, request_id: id, stage, outcome, reason, ...times, waiting: waiting ?? null };
   });
   const events = {
     summary: 'A request’s life as server-sent events',
@@ -159,6 +169,16 @@ function mine(parts: GatewayParts, caller: Caller, text: string): Mine {
   return { tenant, id, mark };
 }
 
+/** Ids are digests that do not name their tenant, so each is asked for it. */
+function anyones(parts: GatewayParts, { tenant: own }: Caller, text: string): Mine {
+  const id = parseRequestId(text);
+  for (const tenant of id ? (own ? [own] : parts.view.tenants()) : []) {
+    const mark = parts.peek({ tenant, mark: id as RequestId }).mark;
+    if (mark?.kind === 'request') return { tenant, id: id as RequestId, mark };
+  }
+  throw new EvenkeelError('not_found', 'there is no such request, or it was forgotten');
+}
+
 function mayRead({ masterKey }: GatewayParts, { role, person, tenant }: Caller, mark: Mark): boolean {
   if (role !== 'end_user') return true;
   return tenant !== undefined && mark.person === personId(tenantSecret(masterKey, tenant), person);
@@ -178,11 +198,13 @@ async function arrived(parts: GatewayParts, caller: Caller, text: string): Promi
   return mine(parts, caller, text);
 }
 
-async function describe(parts: GatewayParts, { tenant, id, mark }: Mine) {
+async function describe(parts: GatewayParts, caller: Caller, { tenant, id, mark }: Mine) {
   const words = mark.stage === 'finished' ? await wordsOf(parts, tenant, id, mark) : undefined;
+  const waiting = await explainWaiting(parts, partition(parts, tenant), mark, caller.role !== 'end_user');
   return {
     request_id: id,
     stage: mark.stage,
+    ...(waiting ? { waiting } : {}),
     outcome: mark.outcome,
     reason: mark.reason,
     answer: words?.answer ?? null,

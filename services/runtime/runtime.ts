@@ -53,7 +53,7 @@ export class Runtime implements GroupSubscription {
     return task;
   }
 
-  /** What a waiting request waits for: `partition`, `tenant` and `conversation` in the query. */
+  /** A waiting request's place in the fair queue: `partition`, `tenant` and `conversation` in the query. */
   explain(query: URLSearchParams): unknown {
     const task = this.task(Number(query.get('partition')));
     return task.explain({ tenant: tenantId(query.get('tenant')), item: query.get('conversation') ?? '' });

@@ -1,8 +1,10 @@
 /** Wires a runtime on its real parts: the group, a task for each assigned partition, the vault, the knowledge, and an agent. */
 import { mkdirSync } from 'node:fs';
+import { hostname } from 'node:os';
 import { join } from 'node:path';
 import type { Registry } from 'prom-client';
 import { createCodec } from '#schemas/codec.ts';
+import { EvenkeelError } from '#schemas/errors.ts';
 import { platformSignatureKey } from '#schemas/signature.ts';
 import { RUNTIME_GROUP } from '#schemas/topics.ts';
 import { partitionCount } from '#streams/kafka/admin.ts';
@@ -14,8 +16,9 @@ import { Reader } from '#streams/kafka/reader.ts';
 import { loadSchemas } from '#streams/kafka/registry.ts';
 import { support } from '#streams/support/support.ts';
 import type { Config } from '../config.ts';
+import { isSigned } from '../internal.ts';
 import { LagWatch } from '../lag.ts';
-import type { Context, Started } from '../ops.ts';
+import type { Call, Context, Started } from '../ops.ts';
 import { openVault } from '../vault.ts';
 import { Knowledge } from './agent/retrieval.ts';
 import { Ingress } from './ingress.ts';
@@ -29,6 +32,14 @@ import { watchedLog } from './watched-log.ts';
 const TOPICS = { history: 'tenant.events', words: 'support.steps' };
 
 export type AgentMaker = (parts: { readonly config: Config; readonly knowledge: Knowledge; readonly metrics: Registry }) => Agent;
+
+const EVERYWHERE = '0.0.0.0';
+
+/** @throws EvenkeelError `forbidden` for a call that none of our own processes signed */
+function ours({ masterKey }: Config, query: URLSearchParams, { target, signature }: Call): URLSearchParams {
+  if (isSigned(masterKey, target, signature)) return query;
+  throw new EvenkeelError('forbidden', 'this page answers the platform’s own processes alone');
+}
 
 export async function startRuntime({ config, log, metrics, watchdog, fail }: Context, createAgent: AgentMaker): Promise<Started> {
   mkdirSync(config.dataDir, { recursive: true });
@@ -77,7 +88,8 @@ export async function startRuntime({ config, log, metrics, watchdog, fail }: Con
   });
   await vault.ready;
   const memberFile = join(config.dataDir, 'member-id');
-  const joining = { kafka: client('group'), group: RUNTIME_GROUP, topics: TOPICS_IN, memberFile };
+  const address = `${config.opsHost === EVERYWHERE ? hostname() : config.opsHost}:${config.opsPort}`;
+  const joining = { kafka: client('group'), group: RUNTIME_GROUP, topics: TOPICS_IN, memberFile, address };
   const joined = await watchdog.during('joining the group', () => joinGroup(joining, runtime));
   member = joined;
   watchdog.watch('the group', () => joined.heartbeats);
@@ -85,7 +97,7 @@ export async function startRuntime({ config, log, metrics, watchdog, fail }: Con
   void joined.failed.then(fail);
   return {
     waitingFor: () => [...(joined.alive ? [] : ['its group']), ...runtime.waitingFor, ...lag.waitingFor],
-    pages: { '/state': (query) => pageOfState(runtime.tasks, query), '/explain': (query) => runtime.explain(query) },
+    pages: { '/state': (query) => pageOfState(runtime.tasks, query), '/explain': (query, call) => runtime.explain(ours(config, query, call)) },
     async close() {
       lag.close();
       await runtime.close();

@@ -164,7 +164,8 @@ class PartitionTask<A, R, K, I extends Row, E, X extends Work> implements Task<A
   explain({ tenant, item }: { readonly tenant: TenantId; readonly item: string }): ReturnType<Task<A, R, K, I>['explain']> {
     const queue = this.store.scan('queue', `${tenant}/`, MAX_BATCH, rangeEnd(tenant));
     const before = queue.findIndex(([key]) => key.endsWith(`/${item}`));
-    return { before: Math.max(0, before), ...this.#fair.explain(tenant), full: this.#runningCount >= this.#options.cap };
+    // Beyond what was scanned, at least so many stand before it.
+    return { before: before === -1 ? queue.length : before, ...this.#fair.explain(tenant), full: this.#runningCount >= this.#options.cap };
   }
 
   async close(): Promise<void> {

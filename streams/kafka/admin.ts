@@ -97,8 +97,10 @@ function serviceRights(partitions: number): readonly Right[] {
     operations: [WRITE, DESCRIBE],
   }));
   const group = { principal: 'runtime', type: AclResourceTypes.GROUP, name: RUNTIME_GROUP, operations: [READ, DESCRIBE] };
+  // Where a partition's owner can be asked what a request waits for.
+  const owners = { principal: 'gateway', type: AclResourceTypes.GROUP, name: RUNTIME_GROUP, operations: [DESCRIBE] };
   const idempotent = PRINCIPALS.map((principal) => ({ principal, type: AclResourceTypes.CLUSTER, name: 'kafka-cluster', operations: [IDEMPOTENT_WRITE] }));
-  return [...topics, ...transactions, group, ...idempotent];
+  return [...topics, ...transactions, group, owners, ...idempotent];
 }
 
 function tenantRights(tenant: TenantId): readonly Right[] {

@@ -1,6 +1,6 @@
 /**
  * Partition p of every topic goes to the same member (co-partitioning), evenly, and stays where it is when it can (sticky): what a member
- * owns now travels in its user data.
+ * owns now travels in its user data, with the address at which its own kind may ask it.
  */
 import kafkajs, { type PartitionAssigner } from 'kafkajs';
 
@@ -30,19 +30,24 @@ export function assign(members: ReadonlyMap<string, readonly number[]>, partitio
   return new Map([...next].map(([id, of]) => [id, [...of].sort((a, b) => a - b)]));
 }
 
-export function coPartitioned(owned: () => readonly number[]): PartitionAssigner {
+type UserData = { readonly owned: readonly number[]; readonly address?: string };
+
+export function readUserData(memberMetadata: Buffer): UserData {
+  const userData = AssignerProtocol.MemberMetadata.decode(memberMetadata)?.userData;
+  if (!userData?.length) return { owned: [] };
+  // A member of an earlier release sends the list alone.
+  const data = JSON.parse(userData.toString()) as UserData | readonly number[];
+  return 'owned' in data ? data : { owned: data };
+}
+
+export function coPartitioned(owned: () => readonly number[], address?: string): PartitionAssigner {
   return ({ cluster }) => ({
     name: NAME,
     version: 1,
     async assign({ members, topics }) {
       await cluster.addMultipleTargetTopics?.(topics);
       const counts = topics.map((topic) => cluster.findTopicPartitionMetadata(topic).length);
-      const by = new Map(
-        members.map(({ memberId, memberMetadata }) => {
-          const userData = AssignerProtocol.MemberMetadata.decode(memberMetadata)?.userData;
-          return [memberId, userData?.length ? (JSON.parse(userData.toString()) as number[]) : []] as const;
-        }),
-      );
+      const by = new Map(members.map(({ memberId, memberMetadata }) => [memberId, readUserData(memberMetadata).owned] as const));
       return [...assign(by, Math.min(...counts))].map(([memberId, partitions]) => ({
         memberId,
         memberAssignment: AssignerProtocol.MemberAssignment.encode({
@@ -53,7 +58,8 @@ export function coPartitioned(owned: () => readonly number[]): PartitionAssigner
       }));
     },
     protocol({ topics }) {
-      return { name: NAME, metadata: AssignerProtocol.MemberMetadata.encode({ version: 1, topics, userData: Buffer.from(JSON.stringify(owned())) }) };
+      const data: UserData = { owned: owned(), ...(address === undefined ? {} : { address }) };
+      return { name: NAME, metadata: AssignerProtocol.MemberMetadata.encode({ version: 1, topics, userData: Buffer.from(JSON.stringify(data)) }) };
     },
   });
 }

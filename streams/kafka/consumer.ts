@@ -41,6 +41,8 @@ export type MemberOptions = {
   /** Where the member id is kept: a restarted process leaves in the name of its dead predecessor. */
   readonly memberFile: string;
   readonly sessionTimeoutMs?: number;
+  /** host:port at which others of the house may ask this member; it stands in the group's membership. */
+  readonly address?: string;
 };
 
 /** A rebalance is met at the next heartbeat: a joining member waits for it. */
@@ -97,7 +99,7 @@ class GroupMember implements Member {
     this.#sessionMs = options.sessionTimeoutMs ?? SESSION_MS;
     this.#consumer = options.kafka.consumer({
       groupId: options.group,
-      partitionAssigners: [coPartitioned(() => this.#owned)],
+      partitionAssigners: [coPartitioned(() => this.#owned, options.address)],
       sessionTimeout: this.#sessionMs,
       rebalanceTimeout: 10_000,
       heartbeatInterval: HEARTBEAT_MS,

@@ -25,6 +25,7 @@ export async function openStage() {
     send: async () => undefined,
     peek: ({ tenant }) => story.account(tenant),
     result: async () => undefined,
+    placeOf: async () => undefined,
     lifecycle,
     rate: new RateCounter(),
     streams: new StreamBound(50),

@@ -4,6 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, expect, test } from 'vitest';
 import { joinGroup, type Member } from '#streams/kafka/consumer.ts';
+import { GroupOwners } from '#streams/kafka/group-owners.ts';
 import { createSender } from '#streams/kafka/producer.ts';
 import { client, cutHead, newTopic, until } from './kafka-under-test.ts';
 
@@ -41,9 +42,9 @@ class Watcher {
   }
 }
 
-async function joined(group: string, topics: readonly string[], memberFile = file(), sessionTimeoutMs = 30_000) {
+async function joined(group: string, topics: readonly string[], memberFile = file(), sessionTimeoutMs = 30_000, address?: string) {
   const watcher = new Watcher();
-  const member = await joinGroup({ kafka: client('member'), group, topics, memberFile, sessionTimeoutMs }, watcher);
+  const member = await joinGroup({ kafka: client('member'), group, topics, memberFile, sessionTimeoutMs, ...(address ? { address } : {}) }, watcher);
   members.push(member);
   return { watcher, member };
 }
@@ -64,6 +65,25 @@ test('two members share the partitions evenly, the same of each topic; one that 
   await members.pop()?.close();
   await until(() => a.watcher.held.length === PARTITIONS);
   expect(performance.now() - started).toBeLessThan(3_000);
+});
+
+test('a partition’s owner is found by the address in its membership, through a rebalance; a group without members has none', async () => {
+  const topics = [await newTopic(PARTITIONS)];
+  const group = newGroup();
+  const owners = new GroupOwners(client('owners'), group, topics[0] as string);
+  const named = async (partition: number) => {
+    owners.forget();
+    return owners.addressOf(partition);
+  };
+  expect(await named(0)).toBeUndefined();
+  const a = await joined(group, topics, file(), 30_000, 'a:1');
+  await until(() => a.watcher.held.length === PARTITIONS);
+  expect(await named(3)).toBe('a:1');
+  const b = await joined(group, topics, file(), 30_000, 'b:2');
+  await until(() => b.watcher.held.length === PARTITIONS / 2);
+  expect(await named(b.watcher.held[0] as number)).toBe('b:2');
+  expect(await named(a.watcher.held[0] as number)).toBe('a:1');
+  await owners.close();
 });
 
 test('partitions are paused until they are sought and resumed, and nothing is committed', async () => {

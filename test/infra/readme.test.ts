@@ -13,5 +13,5 @@ test('every command of the README exists', () => {
 });
 
 test('the commands for users are run by the platform’s test', () => {
-  for (const name of ['ask', 'tenant', 'status', 'replay', 'audit', 'token']) expect(tests, name).toContain(`run('${name}'`);
+  for (const name of ['ask', 'tenant', 'explain', 'status', 'replay', 'audit', 'token']) expect(tests, name).toContain(`run('${name}'`);
 });

@@ -104,6 +104,23 @@ describe('a tenant from the command line', () => {
   });
 });
 
+describe('a request that waits', () => {
+  test('is explained: what for, who is ahead, until when, as the owner of its partition says', async () => {
+    const token = await platform.token({ tenant: 'undici', role: 'end_user' });
+    platform.run('tenant', 'policy', 'undici', '--concurrency', '1');
+    const ids: string[] = [];
+    for (let at = 0; at < 12; at++)
+      ids.push((await platform.call('POST', '/v1/requests', token, { message: `How do I use a proxy agent? ${at}` })).json.request_id);
+    const last = ids.at(-1) as string;
+    const { waiting } = JSON.parse(platform.run('explain', last, '--json'));
+    expect(waiting).toMatchObject({ waits_for: 'in_flight', limit: { limit: 1, observed: 1 }, ahead: { tenants: 0 }, deadline: expect.any(String) });
+    expect(waiting.ahead.conversations).toBeGreaterThan(0);
+    await platform.finished(token, last);
+    expect(platform.run('explain', last)).toContain('has ended');
+    platform.run('tenant', 'policy', 'undici', '--concurrency', '60');
+  });
+});
+
 describe('bad input gets a clear answer and delays nobody', () => {
   const long = 'x'.repeat(17_000);
   test.each([

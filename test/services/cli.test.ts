@@ -20,7 +20,7 @@ function recorder() {
 }
 
 describe('the command line', () => {
-  test.each(['ask', 'tenant', 'token', 'replay', 'audit'])('%s --help shows usage and examples, and does nothing', async (name) => {
+  test.each(['ask', 'tenant', 'explain', 'token', 'replay', 'audit'])('%s --help shows usage and examples, and does nothing', async (name) => {
     const { out, notes, terminal } = recorder();
     expect(await dispatch([name, '--help'], terminal)).toBe(0);
     expect(out.join('\n')).toMatch(/usage: npm run .*examples:\n {2}npm run/s);
@@ -49,6 +49,8 @@ describe('the command line', () => {
     [['replay', 'timeline', '--tenant', 'fastify', 'extra'], /unexpected argument: extra/],
     [['replay', 'timeline', '--tenant', 'fastify', '--limit', '0'], /whole number from 1/],
     [['audit', 'verify'], /--tenant is missing/],
+    [['explain'], /which request/],
+    [['explain', 'r_1'], /r_ and 22/],
     [['tenant'], /what is to be done/],
     [['tenant', 'fly', 'acme'], /cannot fly/],
     [['tenant', 'create'], /which tenant/],

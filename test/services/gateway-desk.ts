@@ -93,7 +93,7 @@ export async function openDesk({ agent = answering(), verdictMs = 1_000 }: DeskO
   const runtime = new FakeRuntime({ broker, log, vault, agent, signal: stop.signal });
   await runtime.start();
   const stores = memoryStores();
-  const gateway = await openGateway({ log, send, vault, verdictMs, stores });
+  const gateway = await openGateway({ runtime, log, send, vault, verdictMs, stores });
   return {
     ...gateway,
     broker,
@@ -102,7 +102,7 @@ export async function openDesk({ agent = answering(), verdictMs = 1_000 }: DeskO
     /** A second gateway that starts on the same disk. */
     again: async () => {
       await gateway.close();
-      return openGateway({ log, send, vault, verdictMs, stores });
+      return openGateway({ runtime, log, send, vault, verdictMs, stores });
     },
     async close() {
       stop.abort();
@@ -114,6 +114,7 @@ export async function openDesk({ agent = answering(), verdictMs = 1_000 }: DeskO
 }
 
 type Shared = {
+  readonly runtime: FakeRuntime;
   readonly log: ReturnType<typeof memoryLog>;
   readonly send: (records: readonly Output[]) => Promise<unknown>;
   readonly vault: ReturnType<typeof openVault>;
@@ -121,7 +122,7 @@ type Shared = {
   readonly stores: ReturnType<typeof memoryStores>;
 };
 
-async function openGateway({ log, send, vault, verdictMs, stores }: Shared) {
+async function openGateway({ runtime, log, send, vault, verdictMs, stores }: Shared) {
   const [view, lifecycle] = [new View(), new Lifecycle()];
   const results = await Results.open({ log, codec, stores: memoryStores(), partitions: PARTITIONS });
   const failed: Error[] = [];
@@ -153,6 +154,10 @@ async function openGateway({ log, send, vault, verdictMs, stores }: Shared) {
     send,
     peek: (row) => projection.peek(row),
     result: (partition, tenant, request, ms) => results.arrival(partition, tenant, request, ms),
+    placeOf: async (partition, tenant, item) => {
+      const { before, ahead, full } = (runtime.tasks[partition] as SupportTask).explain({ tenant, item });
+      return { conversations: before, tenants: ahead, full };
+    },
     lifecycle,
     rate: new RateCounter(),
     streams: new StreamBound(50),

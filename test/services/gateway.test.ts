@@ -1,4 +1,5 @@
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+import type { Agent } from '#services/runtime/turns.ts';
 import { bearer, type Claims, type Desk, openDesk } from './gateway-desk.ts';
 
 let desk: Desk;
@@ -126,6 +127,65 @@ describe('a request', () => {
     const rest = await desk.app.inject({ url: body.links.events, headers: { ...(await bearer(ann)), 'last-event-id': String(ids[3]) } });
     expect(rest.body).not.toContain('event: queued');
     expect(rest.body).toContain('event: finished');
+  });
+});
+
+describe('a waiting request says what it waits for', () => {
+  const boss: Claims = { tenant: 'acme', role: 'tenant_admin', person: 'boss' };
+  let release: () => void;
+  beforeEach(async () => {
+    await desk.close();
+    const held = new Promise<void>((resolve) => {
+      release = resolve;
+    });
+    const agent: Agent = async ({ degraded }) => {
+      await held;
+      return { outcome: 'answered', reason: 'answered', answer: '', citations: [], degraded };
+    };
+    desk = await openDesk({ agent });
+  });
+  const waitingOf = async (id: string, who: Claims = boss) => {
+    await eventually(async () => (await call(who, 'GET', `/v1/requests/${id}`)).status);
+    return (await call(who, 'GET', `/v1/requests/${id}`)).body.waiting;
+  };
+
+  test('its conversation, its tenant’s own limit, a budget that others’ holds fill; nothing once it runs', async () => {
+    await create('acme', { maxInFlight: 1 });
+    const slow = { message: 'slow', conversation_id: 'c' };
+    const [first, second, other] = [await ask(boss, slow), await ask(boss, slow), await ask(boss, { message: 'other' })];
+    const of = await waitingOf(second.body.request_id);
+    expect(of).toMatchObject({ waits_for: 'conversation', ahead: { in_conversation: 1 }, until: null, deadline: expect.any(String) });
+    expect(await waitingOf(other.body.request_id)).toMatchObject({
+      waits_for: 'in_flight',
+      ahead: { in_conversation: 0, conversations: 0, tenants: 0 },
+      limit: { name: 'in_flight', limit: 1, observed: 1 },
+      offset: expect.any(Number),
+    });
+    expect(await waitingOf(first.body.request_id)).toBeUndefined();
+    const { budgets } = (await call(boss, 'GET', '/v1/tenants/acme')).body as unknown as { budgets: { held_micro_usd: number }[] };
+    await call(operator, 'PUT', '/v1/tenants/acme/policy', { changes: { maxInFlight: 9, budgetDay: (budgets[0]?.held_micro_usd ?? 0) + 100 * 200 - 1 } });
+    expect(await waitingOf(other.body.request_id)).toMatchObject({
+      waits_for: 'budget',
+      until: expect.stringMatching(/T00:00:00/),
+      limit: { budget: { window: 'day', unit: 'micro_usd', held: 20_000 } },
+    });
+    release();
+  });
+
+  test('an operator may ask why for any tenant, and sees no words; an end user is not told the tenant’s sums', async () => {
+    await create('acme', { maxInFlight: 1 });
+    await ask(ann);
+    const id = (await ask(ann, { message: 'secret words' })).body.request_id;
+    expect(await waitingOf(id, ann)).toMatchObject({ waits_for: 'in_flight' });
+    expect((await waitingOf(id, ann)) as object).not.toHaveProperty('limit');
+    const why = await call(operator, 'GET', `/v1/requests/${id}/explain`);
+    expect(why.body).toMatchObject({ tenant: 'acme', stage: 'queued', waiting: { waits_for: 'in_flight', limit: { limit: 1 } } });
+    expect(JSON.stringify(why.body)).not.toContain('secret');
+    expect((await call({ ...ann, person: 'bob' }, 'GET', `/v1/requests/${id}/explain`)).status).toBe(404);
+    expect((await call(operator, 'GET', `/v1/requests/r_${'a'.repeat(22)}/explain`)).status).toBe(404);
+    release();
+    await finished(ann, id);
+    expect((await call(ann, 'GET', `/v1/requests/${id}/explain`)).body).toMatchObject({ stage: 'finished', waiting: null });
   });
 });
 
