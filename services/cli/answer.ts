@@ -8,7 +8,10 @@ export type Answer = {
   readonly answer: string | null;
   readonly citations: readonly Citation[];
   readonly cost_micro_usd: number;
-  readonly degraded: { readonly mode: string; readonly reason: string } | null;
+  /** `detail`: what stood in the way of a full answer. */
+  readonly degraded: { readonly mode: string; readonly reason: string; readonly detail: string } | null;
+  /** When it is worth to ask again; null: nobody knows. */
+  readonly retry_at?: string | null;
   readonly reason: string | null;
   /** A refusal at the door says in words which limit it was. */
   readonly detail?: string;
@@ -27,17 +30,18 @@ export function parseVerdict(body: unknown): Verdict {
 
 /** undefined while the request has not finished. */
 export function parseAnswer(body: unknown): Answer | undefined {
-  const { request_id, outcome, answer, citations, cost_micro_usd, degraded, reason } = fields(body);
+  const { request_id, outcome, answer, citations, cost_micro_usd, degraded, reason, retry_at } = fields(body);
   if (typeof outcome !== 'string') return undefined;
-  const { mode, reason: degradedBy } = fields(degraded);
+  const { mode, reason: degradedBy, detail } = fields(degraded);
   return {
     request_id: text(request_id) || null,
     outcome,
     answer: typeof answer === 'string' ? answer : null,
     citations: Array.isArray(citations) ? citations.map(citation) : [],
     cost_micro_usd: typeof cost_micro_usd === 'number' ? cost_micro_usd : 0,
-    degraded: typeof mode === 'string' ? { mode, reason: text(degradedBy) } : null,
+    degraded: typeof mode === 'string' ? { mode, reason: text(degradedBy), detail: text(detail) } : null,
     reason: typeof reason === 'string' ? reason : null,
+    retry_at: text(retry_at) || null,
   };
 }
 

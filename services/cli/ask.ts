@@ -170,6 +170,8 @@ function unexpected({ status, body }: GatewayReply): CommandError {
   return new CommandError(`The gateway says ${status}${said ? `: ${said}` : ''}.`, next);
 }
 
+const words = (name: string): string => name.replaceAll('_', ' ');
+
 function print(answer: Answer, terminal: Terminal): void {
   if (answer.answer) terminal.out(answer.answer);
   if (answer.citations.length > 0) {
@@ -178,12 +180,13 @@ function print(answer: Answer, terminal: Terminal): void {
       terminal.out(`${pc.dim(`[${at + 1}]`)} ${document}${heading ? ` › ${heading}` : ''} ${pc.dim(version)}`);
   }
   const good = answer.outcome === 'answered';
-  const why = answer.reason && answer.reason !== answer.outcome ? ` (${answer.reason.replaceAll('_', ' ')})` : '';
-  const outcome = `${answer.outcome.replaceAll('_', ' ')}${why}`;
-  const degraded = answer.degraded ? ` · degraded: ${answer.degraded.mode.replaceAll('_', ' ')}, for ${answer.degraded.reason.replaceAll('_', ' ')}` : '';
+  const why = answer.reason && answer.reason !== answer.outcome ? ` (${words(answer.reason)})` : '';
+  const outcome = `${words(answer.outcome)}${why}`;
+  const degraded = answer.degraded ? ` · degraded: ${words(answer.degraded.mode)}, for ${words(answer.degraded.detail || answer.degraded.reason)}` : '';
+  const again = answer.retry_at ? ` · try again at ${answer.retry_at}` : '';
   if (answer.answer) terminal.out('');
   terminal.out(
-    `${good ? pc.green(outcome) : pc.yellow(outcome)} · ${dollars(answer.cost_micro_usd)}${degraded}${answer.request_id ? pc.dim(` · ${answer.request_id}`) : ''}`,
+    `${good ? pc.green(outcome) : pc.yellow(outcome)} · ${dollars(answer.cost_micro_usd)}${degraded}${again}${answer.request_id ? pc.dim(` · ${answer.request_id}`) : ''}`,
   );
   if (answer.detail) terminal.note(answer.detail);
 }

@@ -57,6 +57,16 @@ describe('the live page', () => {
     await row('fastify').locator(`[data-micro-usd="${after}"]`).waitFor({ timeout: 1_000 });
   });
 
+  test('says that a budget will not last, and when it does again', async () => {
+    await signIn({ role: 'operator' });
+    const now = Date.now();
+    const of = { tenant: fastify.tenant as TenantId, window: 'day', key: new Date(now).toISOString().slice(0, 10), unit: 'micro_usd' } as const;
+    stage.story.event({ type: 'forecast_raised', ...of, spent: 1, limit: 2, exhaustedAt: now + 3_600_000 }, now);
+    await row('fastify').getByText('Budget will not last').waitFor();
+    stage.story.event({ type: 'alert_cleared', alert: 'budget_forecast', ...of }, now);
+    await row('fastify').getByText('Budget will not last').waitFor({ state: 'hidden' });
+  });
+
   test('shows a tenant’s administrator that tenant alone', async () => {
     await signIn({ role: 'tenant_admin', tenant: 'pino' });
     await page.locator('#login-problem').waitFor();

@@ -16,6 +16,7 @@ const ANSWER = {
   citations: [{ document: 'a.md', heading: 'A', version: '1' }],
   cost_micro_usd: 5,
   degraded: null,
+  retry_at: null,
 };
 const json = (response: ServerResponse, status: number, body: unknown) =>
   void response.writeHead(status, { 'content-type': 'application/json' }).end(JSON.stringify(body));

@@ -173,7 +173,8 @@ describe('what the gateway says', () => {
       answer: 'So.',
       citations: [{ document: 'docs/a.md', heading: 'A', version: '5' }],
       cost_micro_usd: 12,
-      degraded: null,
+      degraded: { mode: 'passages', reason: 'budget', detail: 'budget_spent' },
+      retry_at: '2026-11-25T00:00:00.000Z',
     };
     expect(parseAnswer(body)).toEqual({
       request_id: 'r_1',
@@ -182,7 +183,8 @@ describe('what the gateway says', () => {
       answer: 'So.',
       citations: [{ document: 'docs/a.md', heading: 'A', version: '5' }],
       cost_micro_usd: 12,
-      degraded: null,
+      degraded: { mode: 'passages', reason: 'budget', detail: 'budget_spent' },
+      retry_at: '2026-11-25T00:00:00.000Z',
     });
     expect(parseAnswer({ request_id: 'r_1', stage: 'running' })).toBeUndefined();
     expect(parseAnswer(null)).toBeUndefined();

@@ -1,10 +1,11 @@
 import { Registry } from 'prom-client';
 import { beforeEach, describe, expect, test } from 'vitest';
 import type { Event } from '#schemas/events.ts';
-import type { RequestId, TenantId } from '#schemas/ids.ts';
+import type { MicroUsd, RequestId, TenantId } from '#schemas/ids.ts';
 import { Lifecycle } from '#services/gateway/lifecycle.ts';
 import { type Measured, measure } from '#services/gateway/metrics.ts';
 import { View } from '#services/gateway/view.ts';
+import { windowKeys } from '#streams/support/ledger.ts';
 import { DEMO, type DemoDesk, Storyteller } from '../browser/demo.ts';
 
 const NOON = 20_000 * 86_400_000 + 43_200_000;
@@ -96,6 +97,23 @@ describe('the metrics', () => {
       'evenkeel_budget_day_micro_usd{tenant="fastify"} 5000000',
     ])
       expect(text).toContain(line);
+  });
+
+  test('say which rung was taken, why, and which alerts are out', async () => {
+    const ids = story.queue(desk, now);
+    story.hold(ids, now);
+    const { day: key } = windowKeys(now);
+    const forecast = { tenant: fastify, window: 'day', key, unit: 'micro_usd', spent: 1, limit: 2, exhaustedAt: now } as const;
+    story.event({ type: 'forecast_raised', ...forecast }, now);
+    const degraded = { mode: 'passages', reason: 'tool_failure', detail: 'breaker_open' } as const;
+    const ended = { outcome: 'answered', reason: 'answered', cost: 0 as MicroUsd, queuedMs: 1, ranMs: 1, ran: true, citations: 1, retryAfterMs: null } as const;
+    story.event({ type: 'request_finished', ...ids, ...ended, degraded }, now);
+    const lines = (await registry.metrics()).split('\n');
+    expect(lines).toContain('evenkeel_requests_degraded_total{tenant="fastify",mode="passages",detail="breaker_open"} 1');
+    expect(lines).toContain('evenkeel_alerts{tenant="fastify",alert="budget_forecast"} 1');
+    expect(view.numbers(fastify)?.alerts).toEqual(['budget_forecast']);
+    story.event({ type: 'alert_cleared', tenant: fastify, alert: 'budget_forecast', window: 'day', key, unit: 'micro_usd' }, now);
+    expect(view.numbers(fastify)?.alerts).toEqual([]);
   });
 
   test('name at most 200 tenants, and count the rest together', async () => {
