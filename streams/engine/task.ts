@@ -11,7 +11,7 @@ import { DueIndex } from './due-index.ts';
 import type { FairQueue } from './fair-queue.ts';
 import { emptyMeta } from './fold.ts';
 import { type Consumed, type Entry, Inbox } from './inbox.ts';
-import { rangeEnd, wordsKey } from './keys.ts';
+import { queueKey, wordsKey } from './keys.ts';
 import type { Blocked, Output, Row, State, Work } from './machine.ts';
 import { Overlay } from './overlay.ts';
 import type { Clock, Effects, Log, Meta, Offsets, PartitionLog, Store } from './ports.ts';
@@ -55,8 +55,11 @@ export interface Task<A, R, K, I> {
   peek(row: Row): State<A, R, K>;
   /** Committed only: the record on the words topic. */
   words(row: { readonly tenant: TenantId; readonly mark: string }, step: string): Uint8Array | undefined;
+  /** What a waiting item waits for. */
   explain(row: { readonly tenant: TenantId; readonly item: string }): {
+    /** Items of its tenant that stand before it, as committed; of many more than a thousand, a thousand are counted. */
     readonly before: number;
+    /** Ready tenants that stand before its own. */
     readonly ahead: number;
     readonly blocked: Blocked | undefined;
     readonly full: boolean;
@@ -67,6 +70,7 @@ export interface Task<A, R, K, I> {
 }
 
 const MAX_BATCH = 1_000;
+const MOST_COUNTED = 1_000;
 const MAX_GATHERED = 5_000;
 /** Below the topics' bound of 1 MiB, with room for a record's frame. */
 const MAX_OUTPUT_BYTES = 1_000_000;
@@ -162,10 +166,10 @@ class PartitionTask<A, R, K, I extends Row, E, X extends Work> implements Task<A
   }
 
   explain({ tenant, item }: { readonly tenant: TenantId; readonly item: string }): ReturnType<Task<A, R, K, I>['explain']> {
-    const queue = this.store.scan('queue', `${tenant}/`, MAX_BATCH, rangeEnd(tenant));
-    const before = queue.findIndex(([key]) => key.endsWith(`/${item}`));
-    // Beyond what was scanned, at least so many stand before it.
-    return { before: before === -1 ? queue.length : before, ...this.#fair.explain(tenant), full: this.#runningCount >= this.#options.cap };
+    const row = this.peek({ tenant, item }).item;
+    const order = row && this.#options.machine.itemKeys(row).queue;
+    const before = order === undefined ? 0 : this.store.scan('queue', `${tenant}/`, MOST_COUNTED, queueKey(tenant, order, item)).length;
+    return { before, ...this.#fair.explain(tenant), full: this.#runningCount >= this.#options.cap };
   }
 
   async close(): Promise<void> {

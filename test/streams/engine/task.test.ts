@@ -34,12 +34,13 @@ async function taskOf(broker: MemoryBroker, monotonic = () => 0, group: Pick<Mem
 
 const history = (broker: MemoryBroker) => broker.partition(topics.history, 0).records.map(({ value }) => codec.decode(value ?? new Uint8Array()));
 
-const created: Input = {
+const createdWith = (changes: object): Input => ({
   kind: 'command',
   tenant,
   mark: 'k_create',
-  command: { type: 'create_tenant', tenantId: tenant, commandId: 'create', by: 'test', role: 'operator', changes: '{}' },
-};
+  command: { type: 'create_tenant', tenantId: tenant, commandId: 'create', by: 'test', role: 'operator', changes: JSON.stringify(changes) },
+});
+const created = createdWith({});
 const late: Extract<Input, { kind: 'request' }> = {
   kind: 'request',
   tenant,
@@ -106,4 +107,20 @@ test('a process that was stopped between the group’s answer and its opening co
   };
   await expect(taskOf(broker, () => now, { owned: () => owner, network })).rejects.toMatchObject({ code: 'fenced' });
   expect(history(broker)).toEqual([]);
+});
+
+test('a request is told how many stand before it, also deep in a long queue', async () => {
+  const broker = new MemoryBroker(() => 1_000_000);
+  const task = await taskOf(broker);
+  await task.offer(createdWith({ maxQueued: 5_000 }), { topic: 'tenant.commands', from: 0, next: 1 });
+  const asked = Array.from({ length: 1_202 }, (_, at) => at).map((at) => {
+    const input = { ...late, item: `c_${at}` as ConversationId, mark: `r_${at}` as RequestId, appended: 1_000_000, deadlineMs: 60_000 };
+    return task.offer(input, { topic: 'support.requests', from: at, next: at + 1, at: 1_000_000 });
+  });
+  await Promise.all(asked);
+  const before = (at: number) => task.explain({ tenant, item: `c_${at}` }).before;
+  // The first runs: the only slot is its own.
+  expect([0, 1, 2, 500, 1_001, 1_201].map(before)).toEqual([0, 0, 1, 499, 1_000, 1_000]);
+  expect(task.explain({ tenant, item: 'c_500' })).toMatchObject({ ahead: 0, blocked: undefined, full: true });
+  await task.close();
 });
