@@ -7,6 +7,7 @@ import { applyPolicy, DEFAULT_POLICY } from '#schemas/policy.ts';
 import { EXIT } from '../exit.ts';
 import { type Command, choiceOption, dollarsOption, integerOption, parseOptions, type Terminal, UsageError } from './command.ts';
 import { Operator, say } from './operator.ts';
+import { correctPrices } from './price-correction.ts';
 import { createTenant } from './tenant-create.ts';
 import { listTenants, showTenant } from './tenant-show.ts';
 
@@ -148,7 +149,36 @@ const list: Action = (args, terminal) => {
   return listTenants(values.json ?? false, terminal);
 };
 
-const ACTIONS: Readonly<Record<string, Action>> = { create, show, list, policy, suspend: verb('suspend'), resume: verb('resume'), grant, cost };
+const correct: Action = (args, terminal) => {
+  const { values, positionals } = parseOptions(args, {
+    ...{ version: TEXT, model: TEXT, input: TEXT, output: TEXT },
+    'dry-run': { type: 'boolean' },
+    json: SHARED.json,
+  });
+  const of = tenantOf(positionals);
+  const need = (name: 'version' | 'input' | 'output', least: number) => {
+    const value = integerOption(name, values[name], least, MOST);
+    if (value === undefined) throw new UsageError(`--${name} is missing: a whole number`);
+    return value;
+  };
+  const { model } = values;
+  if (model === undefined || !/^[\w.:/+@-]{1,80}$/.test(model)) throw new UsageError('--model is missing: as the cost events name it');
+  const price = { input: need('input', 0), output: need('output', 0) };
+  const options = { dry: values['dry-run'] ?? false, json: values.json ?? false };
+  return correctPrices({ tenant: of, version: need('version', 1), model, price }, options, terminal);
+};
+
+const ACTIONS: Readonly<Record<string, Action>> = {
+  create,
+  show,
+  list,
+  policy,
+  suspend: verb('suspend'),
+  resume: verb('resume'),
+  grant,
+  cost,
+  'correct-prices': correct,
+};
 
 export const tenant: Command = {
   name: 'tenant',
@@ -171,6 +201,9 @@ export const tenant: Command = {
     `  --amount <dollars> --tokens <n> --kind ${COST_KINDS.join('|')}`,
     '  --incurred-at <time>     whose day and month it belongs to, as 2026-11-23T18:00:00Z; at most 35 days ago',
     '  --reference <text>       your own: an invoice, a price version',
+    'correct-prices <tenant>    what its calls would have cost at other prices, and the difference recorded, one fact a day',
+    '  --version <n> --model <name>   which of the price tables, and which model of it',
+    '  --input <n> --output <n>       micro-dollars for a thousand tokens, as they should have been; --dry-run only shows',
     '--key <key>                idempotency key: the same command with the same key counts once',
     '--json                     exactly one object on stdout',
   ],
@@ -179,6 +212,7 @@ export const tenant: Command = {
     'npm run tenant -- policy acme --set maxInFlight=4 --expected-version 1',
     'npm run tenant -- grant acme --window day --amount 2.50 --key refill-1',
     'npm run tenant -- cost acme --amount 1.20 --incurred-at 2026-11-23T18:00:00Z --key invoice-7',
+    'npm run tenant -- correct-prices acme --version 1 --model offline-extractive --input 100 --output 400 --dry-run',
     'npm run --silent tenant -- show acme --json | jq .budgets',
   ],
   async run([name, ...args], terminal) {

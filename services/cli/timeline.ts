@@ -56,6 +56,11 @@ export async function timeline(args: readonly string[], terminal: Terminal): Pro
   return EXIT.ok;
 }
 
+/** All of a tenant's events, oldest first. */
+export function eventsOf(log: LogAccess, tenant: TenantId): AsyncGenerator<Line> {
+  return lines(log, { tenant, request: undefined, from: 0, limit: Number.POSITIVE_INFINITY, json: false });
+}
+
 /** It reads from the start whatever `from` says: only there is it sure to meet a transaction at its beginning. */
 async function* lines(log: LogAccess, { tenant, request, from, limit }: TimelineQuery): AsyncGenerator<Line> {
   const partitions = await log.partitions(HISTORY);
