@@ -95,11 +95,15 @@ async function worlds(): Promise<number> {
 }
 const told = ({ seed, problems }: Report) => ({ seed, problems: problems.slice(0, TOLD) });
 
-type Caught = { readonly name: string; readonly seed: number | undefined; readonly by: string | undefined; readonly ms: number };
+type Caught = { readonly name: string; readonly seed?: number; readonly by?: string | undefined; readonly ms?: number; readonly why?: string };
 
 async function hunt(mutant: Mutant): Promise<Caught> {
   const began = performance.now();
-  const mutated = await simulationOf(mutant);
+  const mutated = await simulationOf(mutant).catch((error: Error) => error);
+  if (mutated instanceof Error) {
+    say(`${styleText('red', mutant.name)}: cannot be planted: ${mutated.message}`);
+    return { name: mutant.name, why: mutated.message };
+  }
   for (let seed = first; seed < first + count; seed++) {
     const { problems } = await mutated(seed, mutant);
     if (problems.length === 0) continue;
@@ -110,7 +114,7 @@ async function hunt(mutant: Mutant): Promise<Caught> {
     return { name: mutant.name, seed, by, ms };
   }
   say(`${styleText('red', mutant.name)}: ${mutant.what}\n  not caught by ${count} seeds`);
-  return { name: mutant.name, seed: undefined, by: undefined, ms: Math.round(performance.now() - began) };
+  return { name: mutant.name, why: `not caught by ${count} seeds` };
 }
 
 async function mutants(name: string): Promise<number> {

@@ -154,7 +154,7 @@ const IN_THE_SOURCE: readonly Mutant[] = [
     name: 'words-not-read-again',
     what: 'recovery reads the history and not the words',
     caught: /invariant 3: the words of/,
-    ...edit('recover.ts', 'await readWords(recovery, log, store, folder.meta);', ''),
+    ...edit('recover.ts', 'await readWords(recovery, log, store, folder.meta);', ';'),
   },
   {
     name: 'words-without-their-request',
@@ -166,7 +166,7 @@ const IN_THE_SOURCE: readonly Mutant[] = [
     name: 'queue-not-refilled',
     what: 'the fair queue is empty after a partition was opened',
     caught: /liveness: .* is the head/,
-    ...edit('rebuild.ts', 'fair.touch(tenant, now);', ''),
+    ...edit('rebuild.ts', 'fair.touch(tenant, now);', ';'),
   },
   {
     name: 'running-not-resumed',
@@ -184,13 +184,13 @@ const IN_THE_SOURCE: readonly Mutant[] = [
     name: 'takeover-over-the-cap',
     what: 'all that a takeover leaves running starts at once',
     caught: /invariant 7: \d+ effects run/,
-    ...edit('running.ts', 'if (this.#handles.size >= this.#cap) return;', ''),
+    ...edit('running.ts', 'if (this.#handles.size >= this.#cap) return;', ';'),
   },
   {
     name: 'fed-twice',
     what: 'a record that was fed twice before its first commit is decided twice',
     caught: /invariant 10: .* answers no record|invariant 2: /,
-    ...edit('inbox.ts', 'else if (consumed && consumed.next <= (next[consumed.topic] ?? 0)) again.push(entry);', ''),
+    ...edit('inbox.ts', 'else if (consumed && consumed.next <= (next[consumed.topic] ?? 0)) again.push(entry);', ';'),
   },
   {
     name: 'logged-inputs-decided-again',
@@ -202,7 +202,7 @@ const IN_THE_SOURCE: readonly Mutant[] = [
     name: 'inputs-lost-with-their-commit',
     what: 'the inputs of a commit that failed are not put back',
     caught: /invariant (10|11)/,
-    ...edit('task.ts', 'this.#inbox.putBack(entries);', ''),
+    ...edit('task.ts', 'this.#inbox.putBack(entries);', ';'),
   },
   {
     name: 'told-before-commit',
@@ -225,19 +225,19 @@ const IN_THE_SOURCE: readonly Mutant[] = [
     name: 'changes-of-a-dead-letter-kept',
     what: 'an input that fails half-way leaves what it changed',
     caught: /invariant/,
-    ...edit('round.ts', 'overlay.rollback();', ''),
+    ...edit('round.ts', 'overlay.rollback();', ';'),
   },
   {
     name: 'store-left-open',
     what: 'a task that is fenced while it opens keeps its store, and the next meets its lock',
     caught: /local store thrown away: the store is open/,
-    ...edit('task.ts', 'this.#end(error as Error);\n      await this.#log?.close();', ''),
+    ...edit('task.ts', 'this.#end(error as Error);\n      await this.#log?.close();', ';'),
   },
   {
     name: 'stale-row-cache',
     what: 'a committed row is read as it was before',
     caught: /invariant|was lost|decision/,
-    ...edit('overlay.ts', 'cache.set(key, cell.after);', ''),
+    ...edit('overlay.ts', 'cache.set(key, cell.after);', ';'),
   },
   {
     name: 'batch-record-last',
@@ -253,13 +253,13 @@ const IN_THE_SOURCE: readonly Mutant[] = [
     name: 'time-goes-back',
     what: 'the task follows the broker’s clock wherever it steps',
     caught: /invariant 5: time goes back/,
-    ...edit('broker-time.ts', 'if (time <= this.now()) return;', ''),
+    ...edit('broker-time.ts', 'if (time <= this.now()) return;', ';'),
   },
   {
     name: 'clock-set-back-not-seen',
     what: 'after the broker’s clock was set back, requests are taken for as old as the step',
     caught: /liveness: .* refused as late at once/,
-    ...edit('broker-time.ts', 'this.#behind = this.now() - time;', ''),
+    ...edit('broker-time.ts', 'this.#behind = this.now() - time;', ';'),
   },
   {
     name: 'no-alarm-for-deadlines',
