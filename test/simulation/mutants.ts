@@ -190,7 +190,7 @@ const IN_THE_SOURCE: readonly Mutant[] = [
     name: 'fed-twice',
     what: 'a record that was fed twice before its first commit is decided twice',
     caught: /invariant 10: .* answers no record|invariant 2: /,
-    ...edit('inbox.ts', 'else if (consumed && consumed.next <= (next[consumed.topic] ?? 0)) again.push(entry);', ';'),
+    ...edit('inbox.ts', 'else if (consumed && consumed.next <= (next[consumed.topic] ?? 0)) again.push(entry);', 'else if (most < 0) again.push(entry);'),
   },
   {
     name: 'logged-inputs-decided-again',
