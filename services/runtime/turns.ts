@@ -57,12 +57,15 @@ const CALL_A_PERSON: AgentAnswer = {
   degraded: null,
 };
 
+/** Made once: every turn that ends is told it. */
+const NO_LONGER = new EvenkeelError('fenced', 'this turn no longer runs');
+
 export function turns(parts: TurnParts, task: SupportTask): Effects<RunTurn> {
   return {
     start(work) {
       const abort = new AbortController();
       void runTurn(parts, task, work, abort.signal);
-      return { key: work.key, abort: () => abort.abort(new EvenkeelError('fenced', 'this turn no longer runs')) };
+      return { key: work.key, abort: () => abort.abort(NO_LONGER) };
     },
   };
 }
