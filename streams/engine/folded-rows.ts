@@ -9,8 +9,9 @@ import type { Store, Write } from './ports.ts';
 import { type RowTable, RowWrites } from './row-writes.ts';
 import { SeenKeys } from './seen-keys.ts';
 
-/** Rows kept decoded between batches. The tenants that were read first go first, with all their rows. */
-const KEPT_ROWS = 20_000;
+/** Items and marks kept decoded between batches, all of them forgotten when there are more; and accounts, those read first go first. */
+const KEPT_ROWS = 8_000;
+const KEPT_ACCOUNTS = 20_000;
 
 type Cell = { readonly table: RowTable; readonly tenant: TenantId; readonly id: string; before: unknown; after: unknown; changed: boolean };
 type TenantRows = { account: Cell | undefined; readonly item: Map<string, Cell>; readonly mark: Map<string, Cell> };
@@ -82,9 +83,12 @@ export class FoldedRows<A, R, K, I extends Row, E, X extends Work> {
       cell.changed = false;
     }
     this.#changed = [];
+    if (this.#kept > this.#most) for (const rows of this.#tenants.values()) this.#forget(rows);
     for (const [tenant, rows] of this.#tenants) {
-      if (this.#kept <= this.#most) return;
-      this.#forget(tenant, rows);
+      if (this.#tenants.size <= Math.min(this.#most, KEPT_ACCOUNTS)) return;
+      this.#forget(rows);
+      if (rows.account?.after !== undefined) this.#stored?.add('account', tenant, '');
+      this.#tenants.delete(tenant);
     }
   }
 
@@ -104,32 +108,36 @@ export class FoldedRows<A, R, K, I extends Row, E, X extends Work> {
   }
 
   #account(tenant: TenantId, rows: TenantRows): Cell {
-    rows.account ??= this.#read('account', tenant, '', tenant);
+    rows.account ??= this.#read('account', tenant, '');
     return rows.account;
   }
 
   #cell(rows: TenantRows, table: 'item' | 'mark', tenant: TenantId, id: string): Cell {
     const known = rows[table].get(id);
     if (known) return known;
-    const cell = this.#read(table, tenant, id, table === 'item' ? itemKey(tenant, id) : markKey(tenant, id));
+    const cell = this.#read(table, tenant, id);
+    this.#kept++;
     rows[table].set(id, cell);
     return cell;
   }
 
-  #read(table: RowTable, tenant: TenantId, id: string, key: string): Cell {
-    this.#kept++;
-    const bytes = this.#stored && !this.#stored.mayHave(table, key) ? undefined : this.#store.get(table, key);
+  #read(table: RowTable, tenant: TenantId, id: string): Cell {
+    const bytes = this.#stored && !this.#stored.mayHave(table, tenant, id) ? undefined : this.#store.get(table, rowKey(table, tenant, id));
     const row = bytes === undefined ? undefined : this.#machine.rows[table].decode(bytes);
     return { table, tenant, id, before: row, after: row, changed: false };
   }
 
-  #forget(tenant: TenantId, rows: TenantRows): void {
-    this.#tenants.delete(tenant);
-    const { account, item, mark } = rows;
-    this.#kept -= item.size + mark.size + Number(account !== undefined);
-    if (!this.#stored) return;
-    if (account?.after !== undefined) this.#stored.add('account', tenant);
-    for (const [id, { after }] of item) if (after !== undefined) this.#stored.add('item', itemKey(tenant, id));
-    for (const [id, { after }] of mark) if (after !== undefined) this.#stored.add('mark', markKey(tenant, id));
+  /** Its account stays: the next event of the tenant will ask for it. */
+  #forget({ item, mark }: TenantRows): void {
+    this.#kept -= item.size + mark.size;
+    for (const cells of [item, mark]) {
+      if (this.#stored) for (const { table, tenant, id, after } of cells.values()) if (after !== undefined) this.#stored.add(table, tenant, id);
+      cells.clear();
+    }
   }
+}
+
+function rowKey(table: RowTable, tenant: TenantId, id: string): string {
+  if (table === 'account') return tenant;
+  return table === 'item' ? itemKey(tenant, id) : markKey(tenant, id);
 }

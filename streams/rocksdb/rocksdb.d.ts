@@ -15,6 +15,7 @@ declare module 'rocksdb' {
     readonly createIfMissing: boolean;
     readonly compaction: 'level';
     readonly memtableMemoryBudget: number;
+    readonly walCompression: boolean;
     readonly keyEncoding: 'buffer';
     readonly valueEncoding: 'buffer';
   };

@@ -14,6 +14,7 @@ import { type Meta, type Store, type Stores, TABLES, type Table, type Write } fr
 const MEMTABLE_BYTES = 16 * 1_048_576;
 const META_KEY = Buffer.from('!meta');
 const PAGE = 1_000;
+const SORTED_FROM = 2_000;
 const LETTER_TABLE = new Map(Object.entries(TABLES).map(([table, letter]) => [letter.charCodeAt(0), table as Table]));
 const KEYS = { keys: true, values: false, keyEncoding: 'buffer', valueEncoding: 'buffer' } as const;
 const BUFFERS = { keys: true, values: true, keyEncoding: 'buffer', valueEncoding: 'buffer' } as const;
@@ -28,6 +29,8 @@ export function rocksStores(directory: string): Stores {
           createIfMissing: true,
           compaction: 'level',
           memtableMemoryBudget: MEMTABLE_BYTES,
+          // It costs a sixth of a write, for a log that is thrown away with its memtable.
+          walCompression: false,
           keyEncoding: 'buffer',
           valueEncoding: 'buffer',
         });
@@ -93,9 +96,9 @@ class RocksStore implements Store {
 
   write(writes: readonly Write[], meta: Meta): void {
     const batch = this.#db.batch();
-    for (const { table, key, value } of writes) {
-      if (value === undefined) batch._del(fullKey(table, key));
-      else batch._put(fullKey(table, key), value);
+    for (const { key, value } of inserted(writes)) {
+      if (value === undefined) batch._del(transient(key));
+      else batch._put(transient(key), value);
     }
     batch._put(META_KEY, encodeMeta(meta));
     batch._writeSync();
@@ -140,7 +143,25 @@ function decodeMeta(bytes: Uint8Array): Meta {
   return meta;
 }
 
-const fullKey = (table: Table, key: string): Buffer => Buffer.from(`${TABLES[table]}/${key}`);
+const fullName = (table: Table, key: string): string => `${TABLES[table]}/${key}`;
+const fullKey = (table: Table, key: string): Buffer => Buffer.from(fullName(table, key));
+
+type Inserted = { readonly key: string; readonly value: Uint8Array | undefined };
+/** Many are put in the order of their keys, where the memtable finds each place from the last: a third of the time. Equal keys stay in turn. */
+function inserted(writes: readonly Write[]): readonly Inserted[] {
+  const named = writes.map(({ table, key, value }) => ({ key: fullName(table, key), value }));
+  if (named.length < SORTED_FROM) return named;
+  return named.sort((a, b) => (a.key < b.key ? -1 : a.key > b.key ? 1 : 0));
+}
+
+const scratch = Buffer.alloc(1_024);
+const views = Array.from({ length: scratch.length + 1 }, (_, length) => scratch.subarray(0, length));
+/** Until the next call: the binding copies keys at once, and a buffer for each costs more than the copy. */
+function transient(key: string): Uint8Array {
+  // A unit takes three bytes at most.
+  if (key.length * 3 > scratch.length) return Buffer.from(key);
+  return views[scratch.write(key)] as Buffer;
+}
 /** `0` is the byte after `/`. */
 const tableEnd = (table: Table): Buffer => Buffer.from(`${TABLES[table]}0`);
 

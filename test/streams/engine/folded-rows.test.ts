@@ -73,10 +73,10 @@ test('a fold that forgets rows and reads them again ends in the bytes of a live 
 
 test('a key that was seen is never taken for a new one, and a new one seldom for a seen one', () => {
   const seen = new SeenKeys();
-  expect(seen.mayHave('item', 'acme/c_0')).toBe(false);
-  for (let n = 0; n < 100_000; n++) seen.add('item', `acme/c_${n}`);
-  const known = Array.from({ length: 100_000 }, (_, n) => seen.mayHave('item', `acme/c_${n}`));
+  expect(seen.mayHave('item', 'acme', 'c_0')).toBe(false);
+  for (let n = 0; n < 100_000; n++) seen.add('item', 'acme', `c_${n}`);
+  const known = Array.from({ length: 100_000 }, (_, n) => seen.mayHave('item', 'acme', `c_${n}`));
   expect(known.every(Boolean)).toBe(true);
-  const wrong = Array.from({ length: 10_000 }, (_, n) => seen.mayHave('mark', `acme/c_${n}`) || seen.mayHave('item', `globex/c_${n}`));
+  const wrong = Array.from({ length: 10_000 }, (_, n) => seen.mayHave('mark', 'acme', `c_${n}`) || seen.mayHave('item', 'globex', `c_${n}`));
   expect(wrong.filter(Boolean).length).toBeLessThan(100);
 });
