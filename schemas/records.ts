@@ -1,8 +1,8 @@
-/** What is neither event nor command: requests, words, results, knowledge, keys, dead letters, audit entries. */
-import { as, bytes, type Infer, int, long, nullable, oneOf, record, string, withDefault } from './avro.ts';
+/** What is neither event nor command: requests, words, results, snapshots, knowledge, keys, dead letters, audit entries. */
+import { as, bytes, type Infer, int, list, long, nullable, oneOf, record, string, withDefault } from './avro.ts';
 import { COMMANDS } from './commands.ts';
 import { EVENTS, MODES, OUTCOMES, REASONS, type Trouble } from './events.ts';
-import type { ConversationId, MicroUsd, PersonId, RequestId, TenantId } from './ids.ts';
+import type { ConversationId, MicroUsd, Offset, PersonId, RequestId, TenantId } from './ids.ts';
 
 const tenant = as<TenantId>(string);
 const request = as<RequestId>(string);
@@ -54,6 +54,22 @@ export const RECORDS = {
     owner: nullable(person),
     content: string,
   }),
+  /** Piece `part` (from 0) of the rows of the state after batch `snapshot`, a stream of bytes cut at any place. */
+  snapshot_chunk: record('snapshot_chunk', { snapshot: long, part: int, rows: bytes }),
+  /** The state after batch `snapshot` is its chunks 0 to `parts` - 1, whose hash chain ends in `digest`; what follows is the store's meta. */
+  snapshot_manifest: record('snapshot_manifest', {
+    snapshot: long,
+    parts: int,
+    rows: long,
+    digest: bytes,
+    history: as<Offset>(long),
+    /** Where the oldest words begin that an item still wanted. */
+    words: as<Offset>(long),
+    time: long,
+    inputs: list(record('snapshot_input', { topic: string, next: as<Offset>(long) })),
+    version: int,
+    partitions: int,
+  }),
   person_key: record('person_key', { tenant, person, keyId: string, wrapped: bytes }),
   dead_letter: record('dead_letter', {
     tenant: nullable(string),
@@ -84,3 +100,5 @@ export const SHAPES = { ...EVENTS, ...COMMANDS, ...RECORDS } as const;
 export type ShapeName = keyof typeof SHAPES;
 export type ValueOf<N extends ShapeName> = Infer<(typeof SHAPES)[N]>;
 export type RecordOf<K extends keyof RecordShapes> = Infer<RecordShapes[K]>;
+/** As the engine's machine names them. */
+export type SnapshotRecord = { [N in 'snapshot_chunk' | 'snapshot_manifest']: { readonly type: N } & RecordOf<N> }['snapshot_chunk' | 'snapshot_manifest'];

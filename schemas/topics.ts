@@ -37,6 +37,8 @@ type TopicEntry = {
   /** Milliseconds; undefined: kept without limit. */
   readonly retentionMs: number | undefined;
   readonly maxMessageBytes: number;
+  /** undefined: the broker's own. */
+  readonly segmentBytes?: number;
   readonly writers: readonly Principal[];
   readonly readers: readonly Principal[];
   readonly holds: string;
@@ -105,6 +107,18 @@ export const TOPICS = {
     writers: ['gateway', 'operator'],
     readers: ['runtime'],
     holds: 'documents and past tickets; key tenant_id/document_id',
+  },
+  'tenant.snapshots': {
+    records: ['snapshot_chunk', 'snapshot_manifest'],
+    partitions: 'co',
+    cleanup: 'compact',
+    retentionMs: undefined,
+    maxMessageBytes: 1_048_576,
+    // Compaction never touches the newest segment: a default one holds a gigabyte, dozens of snapshots that nobody needs.
+    segmentBytes: 67_108_864,
+    writers: ['runtime'],
+    readers: ['runtime'],
+    holds: "a partition's folded state at one batch, in chunks; a manifest written last makes it whole",
   },
   'tenant.keys': {
     records: ['person_key'],

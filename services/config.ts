@@ -92,6 +92,12 @@ export const SETTINGS = {
     integer(0, 2 ** 34),
     'memory for answers that may be given again, an eighth for each tenant at most',
   ),
+  snapshotEvery: setting(
+    'EVENKEEL_SNAPSHOT_EVERY',
+    '100000',
+    integer(100, 1_000_000_000),
+    "offsets of a partition's history after which its state is written to tenant.snapshots; a lost disk costs the folding of about as many events",
+  ),
   modelDelayMs: setting('EVENKEEL_MODEL_DELAY_MS', '0', integer(0, 600_000), 'how long the offline model takes, to try out slow models'),
   wedgedAfterMs: setting(
     'EVENKEEL_WEDGED_AFTER_MS',

@@ -5,6 +5,7 @@ import type { Logger } from 'pino';
 import { Counter, Gauge, Histogram, type Registry } from 'prom-client';
 import type { Codec } from '#schemas/codec.ts';
 import type { Clock, Log } from '#streams/engine/ports.ts';
+import { SnapshotGate } from '#streams/engine/snapshots.ts';
 import { openTask } from '#streams/engine/task.ts';
 import type { Reader } from '#streams/kafka/reader.ts';
 import { rocksStores } from '#streams/rocksdb/store.ts';
@@ -33,6 +34,7 @@ export type TaskParts = {
   readonly lag: LagWatch;
 };
 
+const SNAPSHOTS = 'tenant.snapshots';
 const LONGEST_TIMER_MS = 2_147_483_647;
 const clock: Clock = {
   monotonic: () => performance.now(),
@@ -46,6 +48,7 @@ export function taskOpener(parts: TaskParts): (partition: number) => Promise<Ope
   const { config, log, machine, partitions, topics, kafka, codec } = parts;
   const stores = rocksStores(join(config.dataDir, 'stores'));
   const watched = partitionMetrics(parts.metrics);
+  const snapshots = { topic: SNAPSHOTS, every: config.snapshotEvery, gate: new SnapshotGate() };
   return async (partition) => {
     const started = performance.now();
     // No retrieval starts before the partition's knowledge has been read to its end.
@@ -60,6 +63,7 @@ export function taskOpener(parts: TaskParts): (partition: number) => Promise<Ope
       topics,
       log: kafka,
       stores,
+      snapshots,
       clock,
       cap: config.inFlightPerPartition,
       effects: (owner) => turns({ ...parts, warn: (message, error) => log.warn({ err: error }, message) }, owner),
@@ -69,6 +73,17 @@ export function taskOpener(parts: TaskParts): (partition: number) => Promise<Ope
           watched.commits.observe(ms / 1_000);
           watched.events.inc(events);
           watched.last.set({ partition }, Date.now() / 1_000);
+        },
+        recovered({ source, events, ms }) {
+          watched.restores.inc({ source });
+          watched.restoredEvents.set({ partition }, events);
+          watched.restoredIn.set({ partition }, ms / 1_000);
+          log.info({ partition, source, events, ms: Math.round(ms) }, 'state restored');
+        },
+        snapshot({ rows, bytes, ms }) {
+          watched.snapshots.inc();
+          watched.snapshotBytes.set({ partition }, bytes);
+          log.info({ partition, rows, bytes, ms: Math.round(ms) }, 'snapshot written');
         },
         warn: (message, error) => log.warn({ err: error }, message),
       },
@@ -102,6 +117,31 @@ function partitionMetrics(register: Registry) {
     opened: new Gauge({
       name: 'evenkeel_partition_open_seconds',
       help: 'How long the last opening of a partition took',
+      labelNames: ['partition'],
+      registers: [register],
+    }),
+    restores: new Counter({
+      name: 'evenkeel_restores_total',
+      help: 'Openings of a partition by what its state was restored from: its local store, a snapshot, or nothing but the log',
+      labelNames: ['source'],
+      registers: [register],
+    }),
+    restoredEvents: new Gauge({
+      name: 'evenkeel_restore_events',
+      help: 'Events folded at the last opening of a partition, on top of what it was restored from',
+      labelNames: ['partition'],
+      registers: [register],
+    }),
+    restoredIn: new Gauge({
+      name: 'evenkeel_restore_seconds',
+      help: 'How long the last restoring of a partition took, fencing included',
+      labelNames: ['partition'],
+      registers: [register],
+    }),
+    snapshots: new Counter({ name: 'evenkeel_snapshots_total', help: 'Snapshots written to their end', registers: [register] }),
+    snapshotBytes: new Gauge({
+      name: 'evenkeel_snapshot_bytes',
+      help: "Size of a partition's last snapshot",
       labelNames: ['partition'],
       registers: [register],
     }),

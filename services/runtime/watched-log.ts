@@ -11,6 +11,7 @@ export function watchedLog(log: Log, watchdog: Watchdog): Log {
       return {
         read: (topic, from) => opened.read(topic, from),
         commit: (records, inputs) => watchdog.during(`a transaction of partition ${partition}`, () => opened.commit(records, inputs)),
+        end: (topic) => opened.end(topic),
         close: () => opened.close(),
       };
     },

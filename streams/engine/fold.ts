@@ -3,11 +3,12 @@
  * A throw while folding stops the caller: the history is the truth, and a truth that cannot be read is not skipped.
  */
 import { EvenkeelError } from '#schemas/errors.ts';
+import type { Batch } from '#schemas/events.ts';
 import type { Offset } from '#schemas/ids.ts';
 import { FoldedRows } from './folded-rows.ts';
 import type { Transaction } from './history.ts';
 import type { Machine, Row, State, Work } from './machine.ts';
-import type { Meta, Store } from './ports.ts';
+import type { Meta, Positions, Store } from './ports.ts';
 
 /** A batch is written when so many rows have changed, or so many events were folded: memory is bounded, and a busy row is written seldom. */
 const ROWS_PER_WRITE = 5_000;
@@ -15,6 +16,12 @@ const EVENTS_PER_WRITE = 100_000;
 
 export function emptyMeta(version: number, partitions: number): Meta {
   return { positions: { history: 0, words: 0 }, batch: 0, time: 0, inputs: {}, version, partitions };
+}
+
+/** What a store reflects once it holds `batch` too. */
+export function metaAfter(before: Meta, batch: Batch, positions: Positions): Meta {
+  const inputs = { ...before.inputs, ...Object.fromEntries(batch.inputs.map(({ topic, next }) => [topic, next])) };
+  return { ...before, positions, batch: batch.number, time: batch.time, inputs };
 }
 
 export class Folder<A, R, K, I extends Row, E, X extends Work> {
@@ -41,13 +48,7 @@ export class Folder<A, R, K, I extends Row, E, X extends Work> {
       const after = this.#rows.apply(event, batch.time);
       seen?.(event, offset, after);
     }
-    this.#meta = {
-      ...this.#meta,
-      positions: { ...this.#meta.positions, history: next },
-      batch: batch.number,
-      time: batch.time,
-      inputs: { ...this.#meta.inputs, ...Object.fromEntries(batch.inputs.map((input) => [input.topic, input.next])) },
-    };
+    this.#meta = metaAfter(this.#meta, batch, { ...this.#meta.positions, history: next });
     this.#pending += events.length + 1;
     if (this.#pending >= EVENTS_PER_WRITE || this.#rows.changed >= ROWS_PER_WRITE) this.flush();
   }

@@ -5,6 +5,7 @@
  */
 import type { Batch } from '#schemas/events.ts';
 import type { Instant, MicroUsd, TenantId } from '#schemas/ids.ts';
+import type { SnapshotRecord } from '#schemas/records.ts';
 
 export type ItemId = string;
 export type MarkId = string;
@@ -52,6 +53,7 @@ export interface Machine<A, R, K, I extends Row, E, X extends Work> {
   readonly rows: { readonly account: RowCodec<A>; readonly item: RowCodec<R>; readonly mark: RowCodec<K> };
   /** The history's bytes on the wire. */
   readonly history: HistoryCodec<E | Batch>;
+  readonly snapshots: RowCodec<SnapshotRecord>;
   /** Reads a words record back at recovery: whose it is. */
   wordsOf(value: Uint8Array): NonNullable<Output['words']>;
   isBatch(entry: E | Batch): entry is Batch;

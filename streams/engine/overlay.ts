@@ -3,13 +3,14 @@
  * what the last one did. Secondary keys are derived from the rows before and after; `evolve` never touches one.
  * Invariant 3: what `writes` returns is, with the position, one batch of the store.
  */
-import type { Instant, TenantId } from '#schemas/ids.ts';
+import type { Instant, Offset, TenantId } from '#schemas/ids.ts';
 import { itemKey, markKey, queueItem, queueKey, tenantOf, wordsKey, wordsName } from './keys.ts';
 import type { ItemId, Machine, Output, Row, State, Work } from './machine.ts';
 import type { View, Write } from './ports.ts';
 import { RowCache } from './row-cache.ts';
 import { type RowTable, RowWrites } from './row-writes.ts';
 import { TenantQueues } from './tenant-queues.ts';
+import { keepWords } from './words.ts';
 
 type Cell = { readonly tenant: TenantId; readonly id: string; readonly before: unknown; after: unknown };
 type Words = NonNullable<Output['words']> & { readonly bytes: Uint8Array };
@@ -105,11 +106,11 @@ export class Overlay<A, R, K, I extends Row, E, X extends Work> {
     }));
   }
 
-  /** The batch for the store: rows and the secondary keys that follow from them. */
-  writes(): readonly Write[] {
+  /** The batch for the store: rows and the secondary keys that follow from them. Words to keep stand at `wordsFrom` or after it. */
+  writes(wordsFrom: Offset = 0): readonly Write[] {
     const writes: Write[] = [];
     for (const table of ['account', 'mark', 'item'] as const) for (const cell of this.#cells[table].values()) this.#rowWrites.add(writes, table, cell);
-    this.#writeWords(writes);
+    this.#writeWords(writes, wordsFrom);
     return writes;
   }
 
@@ -187,11 +188,11 @@ export class Overlay<A, R, K, I extends Row, E, X extends Work> {
   }
 
   /** Words whose request ended within the same transaction are not kept. */
-  #writeWords(writes: Write[]): void {
+  #writeWords(writes: Write[], from: Offset): void {
     for (const words of this.#words) {
       const item = this.#read('item', words.tenant, words.item) as R | undefined;
       if (this.#rowWrites.itemKeys(item).words?.includes(wordsName(words.mark, words.step)))
-        writes.push({ table: 'words', key: wordsKey(words.tenant, words.mark, words.step), value: words.bytes });
+        writes.push({ table: 'words', key: wordsKey(words.tenant, words.mark, words.step), value: keepWords(from, words.bytes) });
     }
   }
 }

@@ -35,6 +35,8 @@ export interface PartitionLog {
   read(topic: string, from: Offset): AsyncIterable<Batch>;
   /** One transaction: the records in order (the history's first), and the inputs' offsets. Dead after a throw. */
   commit(records: readonly Output[], inputs: Offsets): Promise<Committed>;
+  /** Where a read of it ends now. */
+  end(topic: string): Promise<Offset>;
   close(): Promise<void>;
 }
 
@@ -51,6 +53,8 @@ export type Meta = {
   readonly inputs: Offsets;
   readonly version: number;
   readonly partitions: number;
+  /** The newest snapshot that this store's owner knew of: the position of the history it reflects, and its rows. */
+  readonly snapshot?: { readonly history: Offset; readonly rows: number } | undefined;
 };
 
 export interface View {
@@ -67,7 +71,10 @@ export interface Store extends View {
   readonly meta: Meta | undefined;
   /** One WriteBatch: all of it or nothing survives a crash. A write without a value deletes. */
   write(batch: readonly Write[], meta: Meta): void;
-  /** All rows and secondary keys in one consistent view, in the order of table letter and key: for snapshots and verification. */
+  /**
+   * All rows and secondary keys in one consistent view, in the order of table letter and key: for snapshots and verification. It is let go
+   * of at its end, or by `return`, which comes before `close`.
+   */
   entries(): IterableIterator<readonly [Table, string, Uint8Array]>;
   close(): Promise<void>;
 }

@@ -9,7 +9,7 @@ import type { Instant, Offset, TenantId } from '#schemas/ids.ts';
 import { BrokerTime } from './broker-time.ts';
 import { DueIndex } from './due-index.ts';
 import type { FairQueue } from './fair-queue.ts';
-import { emptyMeta } from './fold.ts';
+import { emptyMeta, metaAfter } from './fold.ts';
 import { type Consumed, type Entry, Inbox } from './inbox.ts';
 import { queueKey, wordsKey } from './keys.ts';
 import type { Blocked, Output, Row, State, Work } from './machine.ts';
@@ -17,10 +17,13 @@ import { Overlay } from './overlay.ts';
 import type { Clock, Effects, Log, Meta, Offsets, PartitionLog, Store } from './ports.ts';
 import { rebuild } from './rebuild.ts';
 import { discard, type Recovery, recover } from './recover.ts';
+import type { Report } from './report.ts';
 import { Round } from './round.ts';
 import { Running, type Wanted } from './running.ts';
+import { type SnapshotOptions, Snapshots } from './snapshots.ts';
+import { wordsRecord } from './words.ts';
 
-export type TaskOptions<A, R, K, I extends Row, E, X extends Work> = Omit<Recovery<A, R, K, I, E, X>, 'discarded'> & {
+export type TaskOptions<A, R, K, I extends Row, E, X extends Work> = Omit<Recovery<A, R, K, I, E, X>, 'discarded' | 'ignored'> & {
   readonly log: Log;
   readonly effects: (task: Task<A, R, K, I>) => Effects<X>;
   readonly clock: Clock;
@@ -32,12 +35,8 @@ export type TaskOptions<A, R, K, I extends Row, E, X extends Work> = Omit<Recove
   readonly maxGathered?: number;
   readonly maxOutputBytes?: number;
   readonly deadLetter: (input: I, error: Error, consumed: Consumed | undefined) => readonly Output[];
+  readonly snapshots?: SnapshotOptions | undefined;
   readonly report: Report;
-};
-/** What an operator should see. */
-export type Report = {
-  committed(what: { readonly events: number; readonly ms: number; readonly batch: number }): void;
-  warn(message: string, error?: Error): void;
 };
 
 export interface Task<A, R, K, I> {
@@ -90,6 +89,7 @@ class PartitionTask<A, R, K, I extends Row, E, X extends Work> implements Task<A
   readonly #inbox = new Inbox<A, R, K, I>();
   readonly #time: BrokerTime;
   readonly #running: Running<X>;
+  readonly #snapshots: Snapshots;
   #log!: PartitionLog;
   #store: Store | undefined;
   #overlay!: Overlay<A, R, K, I, E, X>;
@@ -110,7 +110,9 @@ class PartitionTask<A, R, K, I extends Row, E, X extends Work> implements Task<A
 
   constructor(options: TaskOptions<A, R, K, I, E, X>) {
     this.#options = options;
-    this.#recovery = { ...options, discarded: (why) => options.report.warn(`partition ${options.partition}: local store thrown away: ${why}`) };
+    const warn = (message: string) => options.report.warn(`partition ${options.partition}: ${message}`);
+    this.#recovery = { ...options, discarded: (why) => warn(`local store thrown away: ${why}`), ignored: (why) => warn(`snapshot ignored: ${why}`) };
+    this.#snapshots = new Snapshots({ ...options, wake: () => this.#wakeUp() });
     this.#time = new BrokerTime(options.clock);
     this.#running = new Running(options.effects(this), options.cap);
     this.#meta = emptyMeta(options.machine.version, options.partitions);
@@ -162,7 +164,8 @@ class PartitionTask<A, R, K, I extends Row, E, X extends Work> implements Task<A
   }
 
   words(row: { readonly tenant: TenantId; readonly mark: string }, step: string): Uint8Array | undefined {
-    return this.store.get('words', wordsKey(row.tenant, row.mark, step));
+    const kept = this.store.get('words', wordsKey(row.tenant, row.mark, step));
+    return kept && wordsRecord(kept);
   }
 
   explain({ tenant, item }: { readonly tenant: TenantId; readonly item: string }): ReturnType<Task<A, R, K, I>['explain']> {
@@ -198,7 +201,7 @@ class PartitionTask<A, R, K, I extends Row, E, X extends Work> implements Task<A
         const entries = this.#take();
         try {
           const more = await this.#round(entries);
-          if (!more && this.#inbox.size === 0) await this.#sleep();
+          if (!more && this.#inbox.size === 0 && !this.#snapshots.waiting) await this.#sleep();
         } catch (error) {
           this.#inbox.putBack(entries);
           await this.#reopen(error as Error);
@@ -230,6 +233,7 @@ class PartitionTask<A, R, K, I extends Row, E, X extends Work> implements Task<A
       maxOutputBytes: maxOutputBytes ?? MAX_OUTPUT_BYTES,
       deadLetter: (input, error, entry) => deadLetter(input, error, entry.consumed),
     });
+    round.outputs.push(...this.#snapshots.take());
     this.#overlay.prefetch(entries.flatMap(({ input }) => input ?? []));
     for (const entry of entries) round.take(entry);
     round.wake();
@@ -247,17 +251,14 @@ class PartitionTask<A, R, K, I extends Row, E, X extends Work> implements Task<A
     const started = this.#options.clock.monotonic();
     const batch = this.#batch(now, round.events.length, round.inputs);
     const committed = await this.#log.commit([this.#encode(batch), ...round.events, ...round.outputs], round.inputs);
-    this.#meta = {
-      ...this.#meta,
-      positions: { history: committed.history, words: committed.words },
-      batch: batch.number,
-      time: now,
-      inputs: { ...this.#meta.inputs, ...round.inputs },
-    };
-    const writes = this.#overlay.writes();
+    this.#snapshots.committed();
+    const { history, words, time } = committed;
+    const writes = this.#overlay.writes(this.#meta.positions.words);
+    this.#meta = { ...metaAfter(this.#meta, batch, { history, words }), snapshot: this.#snapshots.newest };
     this.store.write(writes, this.#meta);
     this.#due.committed(writes);
-    this.#time.replied(committed.time);
+    this.#snapshots.consider();
+    this.#time.replied(time);
     this.#options.report.committed({ events: round.events.length, ms: this.#options.clock.monotonic() - started, batch: batch.number });
   }
 
@@ -322,14 +323,18 @@ class PartitionTask<A, R, K, I extends Row, E, X extends Work> implements Task<A
 
   /** `asked`: when the partition was last known to be ours, on the monotonic clock. */
   async #openOnce(asked: number): Promise<void> {
-    const { log, partition, machine, partitions } = this.#options;
+    const { log, partition, machine, partitions, clock, report } = this.#options;
+    this.#snapshots.stop();
     await this.#log?.close();
+    const started = clock.monotonic();
     this.#log = await log.open(partition);
     const kept = this.#store;
     this.#store = undefined;
-    this.#store = await recover(this.#recovery, this.#log, kept);
+    const { store, ...from } = await recover(this.#recovery, this.#log, kept);
+    this.#store = store;
+    report.recovered?.({ ...from, ms: clock.monotonic() - started });
     // A process that was stopped meanwhile may have lost the partition: nothing of it may follow the new owner's commits (invariant 6).
-    if (this.#options.clock.monotonic() - asked > OWNED_FOR_MS) await this.#mustOwn();
+    if (clock.monotonic() - asked > OWNED_FOR_MS) await this.#mustOwn();
     // Before anything is awaited: whoever peeks now must not see rows of before the recovery.
     this.#overlay = new Overlay(machine, this.#store);
     this.#due = new DueIndex(this.#store);
@@ -337,6 +342,7 @@ class PartitionTask<A, R, K, I extends Row, E, X extends Work> implements Task<A
     this.#time.observe(this.#meta.time);
     await this.#openingBatch();
     this.#rebuild(this.#store);
+    this.#snapshots.opened(this.#store, this.#log);
   }
 
   /** An empty transaction: it marks the takeover, and its reply carries the broker's time. */
@@ -348,12 +354,8 @@ class PartitionTask<A, R, K, I extends Row, E, X extends Work> implements Task<A
       this.#store = await discard(this.#recovery, this.#store, `it reflects offset ${before.positions.history}, the log ends at ${committed.history}`);
       throw new EvenkeelError('commit_failed', 'the log is shorter than the local store: reading it anew');
     }
-    this.#meta = {
-      ...before,
-      positions: { history: committed.history, words: Math.max(committed.words, before.positions.words) },
-      batch: batch.number,
-      time: batch.time,
-    };
+    const words = Math.max(committed.words, before.positions.words);
+    this.#meta = metaAfter(before, batch, { history: committed.history, words });
     this.store.write([], this.#meta);
     this.#time.replied(committed.time);
   }
@@ -391,6 +393,7 @@ class PartitionTask<A, R, K, I extends Row, E, X extends Work> implements Task<A
     this.#ended = error;
     this.#cancelTimer();
     this.#running.abortAll();
+    this.#snapshots.stop();
     this.#inbox.rejectAll(error);
     this.#closed = this.#store?.close() ?? Promise.resolve();
     this.#store = undefined;

@@ -22,10 +22,10 @@ import { type QuotaOf, setPrincipals } from './principals.ts';
 const { AclResourceTypes, AclOperationTypes, AclPermissionTypes, ResourcePatternTypes } = kafkajs;
 const VISIBLE_MS = 20_000;
 
-type TopicSettings = { readonly cleanup: string; readonly retentionMs: number | undefined; readonly maxMessageBytes: number };
+type TopicSettings = { readonly cleanup: string; readonly retentionMs: number | undefined; readonly maxMessageBytes: number; readonly segmentBytes?: number };
 type Created = { readonly topic: string; readonly partitions: number; readonly settings: TopicSettings };
 
-function config({ cleanup, retentionMs, maxMessageBytes }: TopicSettings): { name: string; value: string }[] {
+function config({ cleanup, retentionMs, maxMessageBytes, segmentBytes }: TopicSettings): { name: string; value: string }[] {
   return Object.entries({
     'cleanup.policy': cleanup,
     'retention.ms': String(retentionMs ?? -1),
@@ -33,6 +33,7 @@ function config({ cleanup, retentionMs, maxMessageBytes }: TopicSettings): { nam
     'message.timestamp.type': 'LogAppendTime',
     // A foreign producer may compress with what kafkajs cannot read (lz4, snappy, zstd), and would stop the group: the broker unpacks it.
     'compression.type': 'uncompressed',
+    ...(segmentBytes === undefined ? {} : { 'segment.bytes': String(segmentBytes) }),
   }).map(([name, value]) => ({ name, value }));
 }
 

@@ -63,6 +63,10 @@ class KafkaPartition implements PartitionLog {
     }
   }
 
+  end(topic: string): Promise<Offset> {
+    return this.#options.reader.end(topic, this.#partition);
+  }
+
   async commit(records: readonly Output[], inputs: Offsets): Promise<Committed> {
     if (this.#dead) throw new EvenkeelError('commit_failed', 'this producer has failed before');
     this.#dead = true;

@@ -14,7 +14,7 @@ export interface Network {
 }
 export const perfectNetwork: Network = { pass: () => Promise.resolve() };
 
-type Partition = { readonly records: Rec[]; end: Offset };
+type Partition = { records: Rec[]; end: Offset };
 
 /** What all processes of a simulation share. */
 export class MemoryBroker {
@@ -75,6 +75,13 @@ export class MemoryBroker {
     for (const record of records) this.partition(record.topic, record.partition ?? partition).end++;
     for (const target of written) target.end++;
     this.#wake();
+  }
+
+  /** As a broker's cleaner does: of each key the newest record stays, at its offset; with `tombstones`, they go too. */
+  compact(topic: string, partition: number, tombstones = true): void {
+    const target = this.partition(topic, partition);
+    const last = new Map(target.records.map((record) => [record.key, record]));
+    target.records = target.records.filter((record) => last.get(record.key) === record && !(tombstones && record.value === null));
   }
 
   /** Whether the producer of that epoch has not been fenced. */
@@ -180,13 +187,17 @@ function memoryPartition(
   };
   return {
     async *read(topic, from) {
-      const end = ends.get(topic) ?? 0;
+      const end = ends.get(topic) ?? broker.partition(topic, partition).end;
       for (let next = from; next < end; ) {
         await network.pass('read');
         const batch = chunk(broker, topic, partition, next, end);
         next = batch.next;
         yield batch;
       }
+    },
+    async end(topic) {
+      await network.pass('read');
+      return broker.partition(topic, partition).end;
     },
     async commit(records, inputs): Promise<Committed> {
       if (dead) throw new EvenkeelError('commit_failed', 'this producer has failed before');

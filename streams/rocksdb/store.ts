@@ -108,7 +108,24 @@ class RocksStore implements Store {
 
   /** An iterator of RocksDB sees the moment at which it was made. */
   entries(): IterableIterator<readonly [Table, string, Uint8Array]> {
-    return rowsOf(this.#db._iterator({ gte: Buffer.from('a'), lt: Buffer.from('~'), ...BUFFERS }));
+    const iterator = this.#db._iterator({ gte: Buffer.from('a'), lt: Buffer.from('~'), ...BUFFERS });
+    const rows = rowsOf(iterator);
+    // A generator that was never begun runs no `finally`.
+    let begun = false;
+    return {
+      [Symbol.iterator]() {
+        return this;
+      },
+      next() {
+        begun = true;
+        return rows.next();
+      },
+      return() {
+        if (!begun) iterator._closeSync();
+        begun = true;
+        return rows.return?.(undefined) ?? { done: true, value: undefined };
+      },
+    };
   }
 
   close(): Promise<void> {
@@ -130,10 +147,10 @@ function* rowsOf(iterator: RocksIterator): IterableIterator<readonly [Table, str
 
 /** Canonical: equal metas have equal bytes, whatever the order in which their topics were first consumed. */
 function encodeMeta(meta: Meta): Uint8Array {
-  const { positions, batch, time, inputs, version, partitions } = meta;
+  const { positions, batch, time, inputs, version, partitions, snapshot } = meta;
   const sorted = Object.fromEntries(Object.entries(inputs).sort(([a], [b]) => (a < b ? -1 : 1)));
   const { history, words } = positions;
-  return Buffer.from(JSON.stringify({ positions: { history, words }, batch, time, inputs: sorted, version, partitions }));
+  return Buffer.from(JSON.stringify({ positions: { history, words }, batch, time, inputs: sorted, version, partitions, snapshot }));
 }
 
 /** Written by us alone, in one batch with the rows; where its shape is another, the rows' is too. */

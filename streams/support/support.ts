@@ -4,8 +4,9 @@ import { EvenkeelError } from '#schemas/errors.ts';
 import type { Batch, Event } from '#schemas/events.ts';
 import { EVENTS } from '#schemas/events.ts';
 import type { ConversationId, MicroUsd, RequestId, TenantId } from '#schemas/ids.ts';
+import type { SnapshotRecord } from '#schemas/records.ts';
 import { wordsName } from '#streams/engine/keys.ts';
-import type { Charge, HistoryCodec, Keys, Machine, Work } from '#streams/engine/machine.ts';
+import type { Charge, HistoryCodec, Keys, Machine, RowCodec, Work } from '#streams/engine/machine.ts';
 import { decide, ready } from './decide.ts';
 import { evolve, rowOf } from './evolve.ts';
 import type { Dispatch, Input, Wake } from './input.ts';
@@ -22,7 +23,7 @@ export type RunTurn = Work & {
 export type Support = Machine<Account, Conversation, Mark, Input, Event, RunTurn>;
 
 /** Raised with every change of the fold or of its keys. */
-const VERSION = 4;
+const VERSION = 5;
 /** Dispatches that cost nothing still count in the fair queue, as this many micro-dollars. */
 const LEAST_CHARGE = 100;
 
@@ -31,6 +32,7 @@ export function support(codec: Codec): Support {
     version: VERSION,
     rows,
     history: historyCodec(codec),
+    snapshots: snapshotCodec(codec),
     isBatch: (entry): entry is Batch => entry.type === 'batch',
     wordsOf(value) {
       const decoded = codec.decode(value);
@@ -82,4 +84,18 @@ function historyCodec(codec: Codec): HistoryCodec<Event | Batch> {
     return entry as Event | Batch;
   };
   return { encode: (entry) => codec.encode(entry.type, entry), decode: (bytes) => decodeAt(bytes, 0, bytes.byteLength), decodeAt };
+}
+
+function snapshotCodec(codec: Codec): RowCodec<SnapshotRecord> {
+  return {
+    encode(record) {
+      return codec.encode(record.type, record);
+    },
+    decode(bytes) {
+      const { name, value } = codec.decode(bytes);
+      if (name === 'snapshot_chunk') return { type: name, ...value };
+      if (name === 'snapshot_manifest') return { type: name, ...value };
+      throw new EvenkeelError('record_unreadable', `${name} is no part of a snapshot`);
+    },
+  };
 }

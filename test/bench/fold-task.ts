@@ -32,7 +32,8 @@ const [began, used] = [performance.now(), process.cpuUsage()];
 const opened = await Promise.all(
   Array.from({ length: PARTITIONS }, async (_, partition) => {
     const partitionLog = await log.open(partition);
-    return { partitionLog, store: await recover({ machine, stores, partition, partitions: PARTITIONS, topics: TOPICS, discarded }, partitionLog, undefined) };
+    const { store } = await recover({ machine, stores, partition, partitions: PARTITIONS, topics: TOPICS, discarded }, partitionLog, undefined);
+    return { partitionLog, store };
   }),
 );
 const seconds = (performance.now() - began) / 1_000;

@@ -180,6 +180,7 @@ export class Process {
         first = false;
         return log.commit(records, inputs);
       },
+      end: (topic) => log.end(topic),
       close: () => log.close(),
       async *read(topic, from): AsyncIterable<Batch> {
         let next = from;
