@@ -106,6 +106,10 @@ export function memoryStores(alive: () => boolean = () => true): Stores {
   };
 }
 
+function* rowsOf(view: readonly (readonly [Table, ReturnType<Store['scan']>])[]): IterableIterator<readonly [Table, string, Uint8Array]> {
+  for (const [table, rows] of view) for (const [key, value] of rows) yield [table, key, value] as const;
+}
+
 function storeOf(disk: Disk, alive: () => boolean): Store {
   return {
     get meta() {
@@ -122,7 +126,7 @@ function storeOf(disk: Disk, alive: () => boolean): Store {
     },
     entries() {
       const view = TABLE_ORDER.map((table) => [table, disk.table(table).scan('', Number.POSITIVE_INFINITY, undefined)] as const);
-      return view.flatMap(([table, rows]) => rows.map(([key, value]) => [table, key, value] as const)).values();
+      return rowsOf(view);
     },
     close: () => Promise.resolve(),
   };

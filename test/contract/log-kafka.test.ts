@@ -6,6 +6,7 @@ import { logContract } from './log.contract.ts';
 
 const topics = { history: 'contract.history', words: 'contract.words' };
 const INPUT = 'contract.input';
+const SNAPSHOTS = 'contract.snapshots';
 const PARTITIONS = 32;
 let next = 0;
 
@@ -17,7 +18,7 @@ logContract(async () => {
   if (!there.includes(topics.history)) {
     const configEntries = [{ name: 'message.timestamp.type', value: 'LogAppendTime' }];
     const make = (topic: string) => ({ topic, numPartitions: PARTITIONS, replicationFactor: -1, configEntries });
-    await administrator.createTopics({ waitForLeaders: false, topics: [topics.history, topics.words, INPUT].map(make) });
+    await administrator.createTopics({ waitForLeaders: false, topics: [topics.history, topics.words, INPUT, SNAPSHOTS].map(make) });
     await until(async () => (await administrator.listTopics()).includes(INPUT));
   }
   // The group's coordinator is there from the first use of any group on; a runtime has joined before it commits.
@@ -35,6 +36,7 @@ logContract(async () => {
     partition: next++,
     ...topics,
     input: INPUT,
+    snapshots: SNAPSHOTS,
     async abandon(records) {
       const producer = kafka.producer({ transactionalId: `contract-abandon-${next}`, idempotent: true, createPartitioner: explicitPartition });
       await producer.connect();

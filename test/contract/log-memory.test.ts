@@ -10,6 +10,7 @@ logContract(async () => {
     partition: 0,
     ...topics,
     input: 'support.requests',
+    snapshots: 'tenant.snapshots',
     abandon: async (records) => broker.abandon(0, records),
     groupOffset: async (topic, partition) => broker.committed(topic, partition),
     close: async () => undefined,

@@ -10,6 +10,8 @@ export type LogUnderTest = {
   readonly history: string;
   readonly words: string;
   readonly input: string;
+  /** A topic beside history and words. */
+  readonly snapshots: string;
   /** Writes these in a transaction and aborts it. */
   abandon(records: readonly Output[]): Promise<void>;
   groupOffset(topic: string, partition: number): Promise<number | undefined>;
@@ -181,6 +183,46 @@ export function logContract(make: () => Promise<LogUnderTest>): void {
       const third = await again.commit([record('3')], {});
       expect(third.words).toBe(next);
       expect((await readAll(again, under.words, third.words)).values).toEqual([]);
+    });
+
+    test('what rides beside the history is read to its end by the next owner, and an old one adds nothing', async () => {
+      const log = await open();
+      const chunk = (key: string, value: string | null): Output => ({
+        topic: under.snapshots,
+        partition: under.partition,
+        key,
+        value: value === null ? null : Buffer.from(value),
+      });
+      const first = await log.commit([record('1'), chunk('0/0', 'a'.repeat(250_000))], {});
+      const second = await log.commit([record('2'), chunk('0/0', null), chunk('0/1', 'b')], {});
+      expect(second.history).toBeGreaterThan(first.history);
+      expect(second.words).toBe(first.words);
+      const again = await open();
+      await expect(log.commit([chunk('0/0', 'of an old owner')], {})).rejects.toMatchObject({ code: 'fenced' });
+      const seen: (readonly [string | undefined, number | undefined])[] = [];
+      for await (const { records } of again.read(under.snapshots, 0)) seen.push(...records.map(({ key, value }) => [key, value?.byteLength] as const));
+      expect(seen).toEqual([
+        ['0/0', 250_000],
+        ['0/0', undefined],
+        ['0/1', 1],
+      ]);
+      // While it is read, the owner goes on.
+      const reading = (async () => {
+        let count = 0;
+        for await (const { records } of again.read(under.snapshots, 0)) count += records.length;
+        return count;
+      })();
+      await again.commit([record('3')], {});
+      expect(await reading).toBeGreaterThanOrEqual(3);
+    });
+
+    test('the end is past everything that was committed, and at nothing in a log without records', async () => {
+      const log = await open();
+      expect(await log.end(under.words)).toBe(0);
+      const { history } = await log.commit([record('1'), record('2')], {});
+      const again = await open();
+      expect(await again.end(under.history)).toBeGreaterThanOrEqual(history);
+      expect((await readAll(again, under.history, await again.end(under.history))).values).toEqual([]);
     });
 
     test('headers and a value of null come back as they were', async () => {

@@ -77,6 +77,13 @@ export function storeContract(make: () => Stores): void {
       expect(store.get('due', 'k')?.byteLength).toBe(0);
     });
 
+    test('the meta keeps what is known of snapshots, and is without where nothing is', () => {
+      store.write([], { ...meta(1), snapshot: { history: 7, rows: 3 } });
+      expect(store.meta?.snapshot).toEqual({ history: 7, rows: 3 });
+      store.write([], { ...meta(2), snapshot: undefined });
+      expect(store.meta?.snapshot).toBeUndefined();
+    });
+
     test('what was written is there after closing and opening again', async () => {
       store.write([put('item', 'acme/c_1')], meta(7));
       await store.close();
@@ -149,6 +156,30 @@ export function storeContract(make: () => Stores): void {
       expect(first?.slice(0, 2)).toEqual(['account', 'acme']);
       expect(rest.length).toBe(2_501);
       expect(rest.at(-1)?.slice(0, 2)).toEqual(['queue', 'acme/1']);
+    });
+
+    test.each([0, 1, 1_200, 3_000])('a view that was let go of after %i rows gives no more, and the store closes and opens again', async (taken) => {
+      store.write(
+        Array.from({ length: 2_500 }, (_, at) => put('mark', `acme/${at}`)),
+        meta(1),
+      );
+      const entries = store.entries();
+      for (let at = 0; at < taken; at++) entries.next();
+      entries.return?.();
+      expect(entries.next().done).toBe(true);
+      await store.close();
+      store = await stores.open(3);
+      expect([...store.entries()].length).toBe(2_500);
+    });
+
+    test('a view outlives thousands of writes to what it shows', () => {
+      const rows = (of: string) => Array.from({ length: 300 }, (_, at) => put('item', `acme/${at}`, `${of} ${at}`));
+      store.write(rows('before'), meta(1));
+      const entries = store.entries();
+      for (let batch = 2; batch < 60; batch++) store.write(rows(`batch ${batch}`), meta(batch));
+      const seen = [...entries].map(([, , value]) => Buffer.from(value).toString());
+      expect(seen.length).toBe(300);
+      expect(seen.every((value) => value.startsWith('before'))).toBe(true);
     });
   });
 }

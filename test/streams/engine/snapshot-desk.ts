@@ -45,7 +45,11 @@ export class Desk {
       pauseMs: parts.pauseMs ?? 0,
     };
     desk.task = await openTask({
-      machine,
+      machine: {
+        ...machine,
+        // Only the words, on the topic that the log was made for.
+        outputs: (...of) => machine.outputs(...of).flatMap((output) => (output.words ? [{ ...output, topic: topics.words }] : [])),
+      },
       partition,
       partitions: 1,
       topics,
