@@ -132,17 +132,7 @@ describe('a partition is opened', () => {
           if (++writes > 3) throw new Error('the process dies');
           store.write(batch, meta);
         };
-        return {
-          get: store.get,
-          getMany: store.getMany,
-          scan: store.scan,
-          entries: store.entries,
-          close: store.close,
-          write,
-          get meta() {
-            return store.meta;
-          },
-        };
+        return Object.defineProperties({ ...store, write }, { meta: { get: () => store.meta } });
       },
     };
     const log = await world.log.open(0);
