@@ -108,6 +108,11 @@ export class Model {
       this.#broken(10, `another body under ${id} left no event`);
   }
 
+  /** A reader saw that it runs. */
+  seen(running: string | undefined): void {
+    if (running !== undefined && !this.placed.has(running)) this.#broken(3, `a reader sees that ${running} runs, and its hold is not committed`);
+  }
+
   /** The attempt of a step has been committed as started. */
   started(request: string, step: string, attempt: number): boolean {
     const known = this.#requests.get(request)?.steps.get(step);

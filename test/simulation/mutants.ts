@@ -211,6 +211,12 @@ const IN_THE_SOURCE: readonly Mutant[] = [
     ...edit('task.ts', 'await this.#commit(round, now);', 'round.resolve(entries); await this.#commit(round, now);'),
   },
   {
+    name: 'readers-see-the-overlay',
+    what: 'who peeks sees what has not committed',
+    caught: /invariant 3: a reader sees/,
+    ...edit('task.ts', 'return this.store && this.#overlay.committedState(row);', 'return this.store && this.#overlay.state(row);'),
+  },
+  {
     name: 'store-before-log',
     what: 'the store is written before the log has the transaction',
     caught: /invariant (3|4)|not the running turn/,

@@ -58,7 +58,7 @@ const clear = async (_tenant: TenantId, _person: PersonId, _place: string, words
 export function effectsOf(process: Process, task: SupportTask, codec: Codec): Effects<RunTurn> {
   const { world } = process;
   const attempts = new Map<string, number>();
-  const report = { codec, vault: { seal: clear, open: clear }, warn: () => undefined };
+  const report = { codec, vault: { seal: clear, open: clear }, warn: (message: string, error: Error) => process.gaveUp(message, error) };
   const effects = turns({ ...report, agent: agentOf(process, attempts) }, lossy(world, task, attempts));
   const running = new Set<object>();
   return {

@@ -5,10 +5,10 @@
 import { EvenkeelError } from '#schemas/errors.ts';
 import type { SupportTask } from '#services/runtime/journal.ts';
 import type { Output } from '#streams/engine/machine.ts';
-import type { Batch, Clock, Log, PartitionLog, Store, Stores } from '#streams/engine/ports.ts';
+import type { Batch, Clock, Log, PartitionLog, Rec, Store, Stores } from '#streams/engine/ports.ts';
 import { openTask, type TaskOptions } from '#streams/engine/task.ts';
 import { memoryLog } from '#streams/memory/partition-log.ts';
-import type { Input } from '#streams/support/input.ts';
+import type { Input, RequestInput } from '#streams/support/input.ts';
 import type { Account, Conversation, Mark } from '#streams/support/state.ts';
 import type { RunTurn, Support } from '#streams/support/support.ts';
 import { INPUTS, TOPICS } from './broker.ts';
@@ -131,6 +131,11 @@ export class Process {
     // The process lives on, and may be given the partition again.
     this.alive = false;
     void Promise.resolve(this.task?.close()).then(() => this.#leaveDisk());
+  }
+
+  /** A request is handed to a person for what its provider did, and not because its partition was just being opened. */
+  gaveUp(message: string, error: Error): void {
+    if (this.alive && error instanceof EvenkeelError && error.code === 'unavailable') this.world.problem(`effects: ${message}: ${error.message}`);
   }
 
   /** A re-opening has an error of the network or a fence as its cause, never one of the code; and no store is thrown away. */
@@ -259,6 +264,18 @@ export class Process {
     };
   }
 
+  /** What a reader sees while a transaction is under way has committed. */
+  #look(task: SupportTask, records: readonly Rec[]): void {
+    const { world } = this;
+    for (const { offset } of records) {
+      const { input } = world.recordAt('support.requests', offset) ?? {};
+      if (input?.kind === 'request' && world.chance.next() < 0.5)
+        world.time.after(world.chance.next() * 4 * LATENCY_MS, () => {
+          if (this.alive) world.model.seen(peeked(task, input));
+        });
+    }
+  }
+
   /** The consumer's side of one topic: records in order, from where the task stands; now and then some again. */
   async #feed(task: SupportTask, topic: (typeof INPUTS)[number]): Promise<void> {
     const { world } = this;
@@ -285,9 +302,20 @@ export class Process {
         task.offer(input, consumed).then(told, () => undefined);
         next = offset + 1;
       }
+      this.#look(task, records);
       await world.time.sleep(10 + world.chance.next() * 2 * LATENCY_MS);
       await this.running();
     }
+  }
+}
+
+function peeked(task: SupportTask, row: RequestInput): string | undefined {
+  try {
+    return task.peek(row).item?.turn?.request;
+  } catch (error) {
+    // The partition is being opened, and its readers are told so.
+    if (error instanceof EvenkeelError && error.code === 'unavailable') return undefined;
+    throw error;
   }
 }
 
