@@ -8,7 +8,7 @@ import { sha256 } from '#schemas/digest.ts';
 import { EvenkeelError } from '#schemas/errors.ts';
 import type { StepCalls, StepKind } from '#schemas/events.ts';
 import type { ConversationId, MicroUsd, RequestId, TenantId } from '#schemas/ids.ts';
-import type { Task } from '#streams/engine/task.ts';
+import type { Task } from '#streams/engine/task-types.ts';
 import type { Input } from '#streams/support/input.ts';
 import type { Account, Conversation, Mark, Turn, TurnStep } from '#streams/support/state.ts';
 

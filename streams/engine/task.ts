@@ -12,61 +12,16 @@ import type { FairQueue } from './fair-queue.ts';
 import { emptyMeta, metaAfter } from './fold.ts';
 import { type Consumed, type Entry, Inbox } from './inbox.ts';
 import { queueKey, wordsKey } from './keys.ts';
-import type { Blocked, Output, Row, State, Work } from './machine.ts';
+import type { Output, Row, State, Work } from './machine.ts';
 import { Overlay } from './overlay.ts';
-import type { Clock, Effects, Log, Meta, Offsets, PartitionLog, Store } from './ports.ts';
+import type { Meta, Offsets, PartitionLog, Store } from './ports.ts';
 import { rebuild } from './rebuild.ts';
 import { discard, type Recovery, recover } from './recover.ts';
-import type { Report } from './report.ts';
 import { Round } from './round.ts';
 import { Running, type Wanted } from './running.ts';
-import { type SnapshotOptions, Snapshots } from './snapshots.ts';
+import { Snapshots } from './snapshots.ts';
+import type { Task, TaskOptions } from './task-types.ts';
 import { wordsRecord } from './words.ts';
-
-export type TaskOptions<A, R, K, I extends Row, E, X extends Work> = Omit<Recovery<A, R, K, I, E, X>, 'discarded' | 'ignored'> & {
-  readonly log: Log;
-  readonly effects: (task: Task<A, R, K, I>) => Effects<X>;
-  readonly clock: Clock;
-  /** Effects in flight in this partition. */
-  readonly cap: number;
-  /** Inputs in one transaction. */
-  readonly maxBatch?: number;
-  /** Gathered inputs above which the partition should be paused. */
-  readonly maxGathered?: number;
-  readonly maxOutputBytes?: number;
-  readonly deadLetter: (input: I, error: Error, consumed: Consumed | undefined) => readonly Output[];
-  readonly snapshots?: SnapshotOptions | undefined;
-  readonly report: Report;
-};
-
-export interface Task<A, R, K, I> {
-  /** Resolves when committed, with the rows it named. @throws EvenkeelError when the input became a dead letter, or the task ended */
-  offer(input: I, consumed?: Consumed): Promise<State<A, R, K>>;
-  /** Dead letters and re-publications: no decision. */
-  pass(records: readonly Output[], consumed: Consumed): Promise<void>;
-  readonly full: boolean;
-  position(topic: string): Offset;
-  /** The broker's time, as `decide` would be given it. */
-  readonly now: Instant;
-  /** A record's append time, on the same time: they differ after the broker's clock was set back. */
-  appendedAt(at: Instant): Instant;
-  /** Committed only. */
-  peek(row: Row): State<A, R, K>;
-  /** Committed only: the record on the words topic. */
-  words(row: { readonly tenant: TenantId; readonly mark: string }, step: string): Uint8Array | undefined;
-  /** What a waiting item waits for. */
-  explain(row: { readonly tenant: TenantId; readonly item: string }): {
-    /** Items of its tenant that stand before it, as committed; of many more than a thousand, a thousand are counted. */
-    readonly before: number;
-    /** Ready tenants that stand before its own. */
-    readonly ahead: number;
-    readonly blocked: Blocked | undefined;
-    readonly full: boolean;
-  };
-  readonly store: Store;
-  readonly lost: Promise<Error>;
-  close(): Promise<void>;
-}
 
 const MAX_BATCH = 1_000;
 const MOST_COUNTED = 1_000;

@@ -10,7 +10,7 @@ import { support } from '#streams/support/support.ts';
 
 export const codec = createCodec(localSchemas());
 export const machine = support(codec);
-export const TENANTS = ['acme', 'globex', 'initech'] as TenantId[];
+const TENANTS = ['acme', 'globex', 'initech'] as TenantId[];
 export const SNAPSHOTS = 'tenant.snapshots';
 const CAP = 4;
 
