@@ -1,0 +1,94 @@
+/** Several gateways and a signed Kafka producer of one tenant, and what each said to whom. */
+import { generateKeyPairSync, randomUUID } from 'node:crypto';
+import { writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { mintToken } from '#infra/local/issuer.ts';
+import { freePort } from '#infra/local/wait.mjs';
+import { requestId, tenantSecret } from '#schemas/digest.ts';
+import type { TenantId } from '#schemas/ids.ts';
+import type { Policy } from '#schemas/policy.ts';
+import { KID_HEADER, SIGNATURE_HEADER, signProducer } from '#schemas/signature.ts';
+import { auditPrincipal, partitionOf } from '#schemas/topics.ts';
+import { provisionTenant } from '#streams/kafka/admin.ts';
+import { createSender, type RecordSender } from '#streams/kafka/producer.ts';
+import type { BenchPlatform } from '../bench/platform.ts';
+import type { Acknowledged } from '../chaos/evidence.ts';
+
+const ISSUER = 'http://127.0.0.1/desk';
+const QUESTION = 'How do I trust the proxy in front of my server?';
+
+export class Desk {
+  readonly acknowledged: Acknowledged[] = [];
+  /** Answers that were no acknowledgement, by status. */
+  readonly refused = new Map<number, number>();
+  readonly #platform: BenchPlatform;
+  readonly #issuer = generateKeyPairSync('ed25519');
+  readonly #producer = generateKeyPairSync('ed25519');
+  readonly #sender: RecordSender;
+  readonly #urls: string[] = [];
+
+  constructor(platform: BenchPlatform) {
+    this.#platform = platform;
+    this.#sender = createSender(platform.client('gateway'));
+  }
+
+  async startGateways(count: number): Promise<void> {
+    const issuers = join(this.#platform.dir, 'issuers.json');
+    const jwk = { ...this.#issuer.publicKey.export({ format: 'jwk' }), kid: 'local', alg: 'EdDSA', use: 'sig' };
+    writeFileSync(issuers, JSON.stringify([{ issuer: ISSUER, jwks: { keys: [jwk] }, tenants: '*', roles: ['end_user', 'operator'] }]));
+    for (let at = 1; at <= count; at++) {
+      const port = await freePort();
+      const env = { EVENKEEL_HTTP_PORT: String(port), EVENKEEL_ISSUERS_FILE: issuers };
+      await this.#platform.run(`gateway-${at}`, 'services/gateway/main.ts', 'gateway', env);
+      this.#urls.push(`http://127.0.0.1:${port}`);
+    }
+  }
+
+  async createTenant(tenant: TenantId, policy: Partial<Policy>): Promise<void> {
+    const { kafka } = this.#platform;
+    const settings = { brokers: kafka.brokers, ...kafka.admin, clientId: 'desk.provision' };
+    await provisionTenant({ kafka: this.#platform.client('admin'), settings, tenant, passwords: { [auditPrincipal(tenant)]: 'desk-secret' } });
+    const publicKey = this.#producer.publicKey.export({ format: 'jwk' }).x as string;
+    await this.#platform.createTenants([tenant], { ...policy, producerKeys: [{ kid: 'desk', publicKey }] });
+  }
+
+  token(tenant: TenantId | undefined, role: 'end_user' | 'operator' = 'end_user'): Promise<string> {
+    const privateJwk = this.#issuer.privateKey.export({ format: 'jwk' });
+    return mintToken({ issuer: { name: ISSUER, privateJwk } }, { tenant, role, subject: 'ann' });
+  }
+
+  // biome-ignore lint/suspicious/noExplicitAny: a test looks at what the gateway really says.
+  async get(path: string, token: string): Promise<any> {
+    return (await fetch(`${this.#urls[0]}${path}`, { headers: { authorization: `Bearer ${token}` } })).json();
+  }
+
+  /** Over HTTP, by the gateways in turn. @returns the status */
+  async post(tenant: TenantId, token: string, at: number): Promise<number> {
+    const response = await fetch(`${this.#urls[at % this.#urls.length]}/v1/requests`, {
+      method: 'POST',
+      headers: { authorization: `Bearer ${token}`, 'content-type': 'application/json', 'idempotency-key': randomUUID() },
+      body: JSON.stringify({ message: QUESTION }),
+    });
+    const json = (await response.json()) as { request_id?: string; stage?: string };
+    if (response.status === 202)
+      this.acknowledged.push({ tenant, request: json.request_id as string, said: json.stage === 'submitted' ? 'submitted' : 'queued' });
+    else this.refused.set(response.status, (this.refused.get(response.status) ?? 0) + 1);
+    return response.status;
+  }
+
+  /** Straight over Kafka, under the tenant's own signature. */
+  async publish(tenant: TenantId, deadlineMs: number | null = null): Promise<void> {
+    const { codec, partitions, masterKey } = this.#platform;
+    const [topic, sent, partition] = ['support.requests', randomUUID(), partitionOf(tenant, partitions)];
+    const fields = { tenantId: tenant, requestId: sent, person: 'bob', role: 'end_user', conversationId: null, deadlineMs, metadata: null, sealed: null };
+    const value = codec.encode('support_request', { ...fields, message: QUESTION });
+    const headers = { [KID_HEADER]: 'desk', [SIGNATURE_HEADER]: signProducer(this.#producer.privateKey, topic, tenant, value) };
+    const [written] = await this.#sender.send([{ topic, partition, key: tenant, value, headers }]);
+    const request = requestId(tenantSecret(masterKey, tenant), 'bob', sent);
+    this.acknowledged.push({ tenant, request, said: 'produced', at: { partition, offset: written?.offset ?? -1 } });
+  }
+
+  async close(): Promise<void> {
+    await this.#sender.close();
+  }
+}
