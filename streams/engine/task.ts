@@ -106,9 +106,7 @@ class PartitionTask<A, R, K, I extends Row, E, X extends Work> implements Task<A
   get now(): Instant {
     return this.#time.now();
   }
-  appendedAt(at: Instant): Instant {
-    return this.#time.appendedAt(at);
-  }
+  readonly appendedAt = (at: Instant): Instant => this.#time.appendedAt(at);
 
   position(topic: string): Offset {
     return this.#meta.inputs[topic] ?? 0;

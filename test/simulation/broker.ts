@@ -9,6 +9,7 @@ import { MemoryBroker } from '#streams/memory/partition-log.ts';
 import type { Committed, Model } from './model.ts';
 
 export const TOPICS = { history: 'tenant.events', words: 'support.steps' } as const;
+export const SNAPSHOTS = 'tenant.snapshots';
 export const INPUTS = ['tenant.commands', 'support.requests'] as const;
 
 type Opening = { readonly tenure: number; readonly cap: number };
@@ -58,6 +59,7 @@ export class SimulatedBroker extends MemoryBroker {
         deadLetters++;
         continue;
       }
+      if (topic === SNAPSHOTS) continue;
       const decoded = this.#options.codec.decode(value ?? new Uint8Array(0));
       if (topic === TOPICS.words && decoded.name === 'support_step') words.push(decoded.value);
       else if (topic === 'support.results' && decoded.name === 'support_result') results.push(decoded.value);

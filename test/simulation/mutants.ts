@@ -262,6 +262,18 @@ const IN_THE_SOURCE: readonly Mutant[] = [
     ...edit('broker-time.ts', 'if (time <= this.now()) return;', ';'),
   },
   {
+    name: 'snapshot-without-words',
+    what: 'after a snapshot, words are read from the end of those it knows, not from the first that is still wanted',
+    caught: /invariant 3: the words of/,
+    ...edit('snapshot-writer.ts', 'words: this.#words,', 'words: positions.words,'),
+  },
+  {
+    name: 'old-manifest-stays',
+    what: 'a snapshot is written under the manifest of the one before it',
+    caught: /invariant 3: .* the snapshot of batch \d+/,
+    ...edit('snapshot-writer.ts', '? [this.#record(manifestKey(this.#target.slot), undefined), chunk] : [chunk];', '? [chunk] : [chunk];'),
+  },
+  {
     name: 'clock-set-back-not-seen',
     what: 'after the broker’s clock was set back, requests are taken for as old as the step',
     caught: /liveness: .* refused as late at once/,

@@ -8,11 +8,12 @@ import type { Output } from '#streams/engine/machine.ts';
 import type { Batch, Clock, Log, PartitionLog, Rec, Store, Stores } from '#streams/engine/ports.ts';
 import { openTask } from '#streams/engine/task.ts';
 import type { TaskOptions } from '#streams/engine/task-types.ts';
+import { SnapshotGate } from '#streams/engine/snapshots.ts';
 import { memoryLog } from '#streams/memory/partition-log.ts';
 import type { Input, RequestInput } from '#streams/support/input.ts';
 import type { Account, Conversation, Mark } from '#streams/support/state.ts';
 import type { RunTurn, Support } from '#streams/support/support.ts';
-import { INPUTS, TOPICS } from './broker.ts';
+import { INPUTS, SNAPSHOTS, TOPICS } from './broker.ts';
 import { effectsOf } from './outside.ts';
 import { appendedAt } from './traffic.ts';
 import type { Disk, World } from './world.ts';
@@ -22,6 +23,8 @@ export type Options = TaskOptions<Account, Conversation, Mark, Input, Parameters
 export const MAX_OUTPUT_BYTES = 4_000;
 /** A process that asked so long ago whether the partition is its own, and was told so, may open it: the group may take it away meanwhile. */
 const ASKED_MS = 2_100;
+/** What a crash while one was loaded leaves: the one store that may be thrown away. */
+const HALF_A_SNAPSHOT = 'a snapshot was loaded into it in part';
 const LATENCY_MS = 20;
 const HANGS_MS = 8_000;
 const FETCHED = 7;
@@ -38,6 +41,8 @@ export class Process {
   lostAt: number | undefined;
   task: SupportTask | undefined;
   #stoppedUntil = 0;
+  /** The commit under way does. */
+  #carriesSnapshot = false;
   /** When it was last told that it owns the partition. */
   #toldAt = Number.NEGATIVE_INFINITY;
   #opened: Promise<void> = Promise.resolve();
@@ -112,10 +117,17 @@ export class Process {
       clock: this.#clock(),
       cap: this.cap,
       maxBatch: world.maxBatch,
+      snapshots: world.snapshots && { ...world.snapshots, topic: SNAPSHOTS, gate: new SnapshotGate() },
       maxGathered: 40,
       maxOutputBytes: MAX_OUTPUT_BYTES,
       deadLetter: (input, error, consumed) => this.#deadLetter(input, error, consumed),
-      report: { committed: () => undefined, warn: (message, error) => this.#warned(message, error) },
+      report: {
+        committed: () => undefined,
+        recovered: ({ source }) => {
+          if (source !== 'store') world.faults.struck(source === 'log' ? 'opened from the log alone' : 'opened from a snapshot and the tail');
+        },
+        warn: (message, error) => this.#warned(message, error),
+      },
     };
   }
 
@@ -142,7 +154,8 @@ export class Process {
   /** A re-opening has an error of the network or a fence as its cause, never one of the code; and no store is thrown away. */
   #warned(message: string, error: Error | undefined): void {
     if (!this.alive) return;
-    if (!error) this.world.problem(`invariant 3: ${message}`);
+    if (message.endsWith(HALF_A_SNAPSHOT)) this.world.faults.struck('half a snapshot on the disk');
+    else if (!error) this.world.problem(`invariant 3: ${message}`);
     else if (!(error instanceof EvenkeelError)) this.world.problem(`${message}: ${error.stack}`);
   }
 
@@ -184,6 +197,7 @@ export class Process {
       commit: (records, inputs) => {
         if (first) this.#committingFirst();
         first = false;
+        this.#carriesSnapshot = records.some(({ topic }) => topic === SNAPSHOTS);
         return log.commit(records, inputs);
       },
       end: (topic) => log.end(topic),
@@ -234,7 +248,8 @@ export class Process {
         ? (['crash before commit', 'commit request lost'] as const)
         : (['crash after commit, before the store’s write', 'commit reply lost'] as const);
     if (faults.strikes(loss)) throw new EvenkeelError('commit_failed', loss);
-    if (!faults.strikes(crash)) return;
+    const writing = this.#carriesSnapshot && faults.strikes('crash while a snapshot is written');
+    if (!writing && !faults.strikes(crash)) return;
     this.die();
     await never();
   }

@@ -71,6 +71,7 @@ function plan(world: World): number {
   };
   often(6, () => world.rebalance());
   often(3, () => world.moveLeader());
+  often(3, () => world.compactSnapshots());
   if (chance.next() < 0.2) often(2, () => world.stepClock());
   return requests;
 }

@@ -9,7 +9,7 @@ import { memoryStores } from '#streams/memory/store.ts';
 import type { StepFinish } from '#streams/support/input.ts';
 import { support } from '#streams/support/support.ts';
 import type { Amount } from './books.ts';
-import { SimulatedBroker } from './broker.ts';
+import { SimulatedBroker, SNAPSHOTS } from './broker.ts';
 import { checkDisk } from './check.ts';
 import { type Fault, Faults } from './faults.ts';
 import { Model } from './model.ts';
@@ -47,6 +47,7 @@ export class World {
   readonly results: StepFinish[] = [];
   readonly mutation: Mutation;
   owner: Process | undefined;
+  readonly snapshots: { readonly every: number; readonly chunkBytes: number; readonly pauseMs: number } | undefined;
   /** Of a request. */
   steps = 2;
   /** What a step turns out to cost. */
@@ -75,6 +76,10 @@ export class World {
     this.#epoch = Date.parse(this.chance.pick(BEGINNINGS));
     this.caps = caps ?? { from: 1, to: this.chance.between(1, 5) };
     this.maxBatch = this.chance.pick([1, 3, 5, 50]);
+    this.snapshots =
+      this.chance.next() < 0.7
+        ? { every: this.chance.between(10, 150), chunkBytes: this.chance.between(100, 4_000), pauseMs: this.chance.below(100) }
+        : undefined;
     this.model = new Model({
       bill: (request, step, attempt) => this.bills.of(request, step, attempt),
       billed: (request) => this.bills.total(request),
@@ -124,6 +129,11 @@ export class World {
     this.time.after(this.chance.next() * 5_000, () => {
       this.#clockOffset = 0;
     });
+  }
+
+  compactSnapshots(): void {
+    if (this.snapshots) this.faults.struck('snapshots compacted');
+    this.broker.compact(SNAPSHOTS, 0);
   }
 
   moveLeader(): void {
