@@ -106,7 +106,9 @@ class PartitionTask<A, R, K, I extends Row, E, X extends Work> implements Task<A
   get now(): Instant {
     return this.#time.now();
   }
-  readonly appendedAt = (at: Instant): Instant => this.#time.appendedAt(at);
+  appendedAt(at: Instant): Instant {
+    return this.#time.appendedAt(at);
+  }
 
   position(topic: string): Offset {
     return this.#meta.inputs[topic] ?? 0;

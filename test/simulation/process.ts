@@ -6,9 +6,9 @@ import { EvenkeelError } from '#schemas/errors.ts';
 import type { SupportTask } from '#services/runtime/journal.ts';
 import type { Output } from '#streams/engine/machine.ts';
 import type { Batch, Clock, Log, PartitionLog, Rec, Store, Stores } from '#streams/engine/ports.ts';
+import { SnapshotGate } from '#streams/engine/snapshots.ts';
 import { openTask } from '#streams/engine/task.ts';
 import type { TaskOptions } from '#streams/engine/task-types.ts';
-import { SnapshotGate } from '#streams/engine/snapshots.ts';
 import { memoryLog } from '#streams/memory/partition-log.ts';
 import type { Input, RequestInput } from '#streams/support/input.ts';
 import type { Account, Conversation, Mark } from '#streams/support/state.ts';
@@ -156,7 +156,7 @@ export class Process {
     if (!this.alive) return;
     if (message.endsWith(HALF_A_SNAPSHOT)) this.world.faults.struck('half a snapshot on the disk');
     else if (!error) this.world.problem(`invariant 3: ${message}`);
-    else if (!(error instanceof EvenkeelError)) this.world.problem(`${message}: ${error.stack}`);
+    else if (!(error instanceof EvenkeelError)) this.world.problem(`invariant 3: ${message}: ${error.stack}`);
   }
 
   #clock(): Clock {
