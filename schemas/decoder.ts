@@ -98,39 +98,57 @@ function sized(): number {
 
 function string(): string {
   const from = sized();
-  const length = at - from;
+  const to = at;
+  const length = to - from;
   if (length > LONGEST_KEPT) return text(from);
-  const of = bytes;
+  const words = wordsOf(bytes);
   let [hash, high] = [length, 0];
-  for (let i = from; i < at; i += 4) {
-    const word = wordAt(of, i, at);
+  let i = from;
+  for (; i + 4 <= to; i += 4) {
+    const word = words.getInt32(i, true);
     high |= word;
     hash = Math.imul(hash ^ word, 0x5bd1e995);
     hash ^= hash >>> 15;
   }
+  const rest = i < to ? lastWord(words, from, to) : 0;
+  hash = Math.imul(hash ^ rest, 0x5bd1e995);
   // Beyond ASCII a string's length is not that of its bytes.
-  if ((high & 0x80808080) !== 0) return text(from);
+  if (((high | rest) & 0x80808080) !== 0) return text(from);
   const slot = (hash ^ (hash >>> 16)) & (KEPT_STRINGS - 1);
   const kept = strings[slot];
-  if (kept !== undefined && kept.length === length && same(slot, of, from, at)) return kept;
+  if (kept !== undefined && kept.length === length && same(slot, words, from, to, rest)) return kept;
   const fresh = text(from);
   strings[slot] = fresh;
-  for (let i = from, to = slot * KEPT_WORDS; i < at; i += 4) stringWords[to++] = wordAt(of, i, at);
+  let place = slot * KEPT_WORDS;
+  for (i = from; i + 4 <= to; i += 4) stringWords[place++] = words.getInt32(i, true);
+  if (i < to) stringWords[place] = rest;
   return fresh;
 }
 
-/** Four bytes, or as many as there are. */
-function wordAt(of: Uint8Array, i: number, to: number): number {
-  if (i + 4 <= to) return (of[i] as number) | ((of[i + 1] as number) << 8) | ((of[i + 2] as number) << 16) | ((of[i + 3] as number) << 24);
-  let word = of[i] as number;
-  if (i + 1 < to) word |= (of[i + 1] as number) << 8;
-  if (i + 2 < to) word |= (of[i + 2] as number) << 16;
+function same(slot: number, words: DataView, from: number, to: number, rest: number): boolean {
+  let place = slot * KEPT_WORDS;
+  let i = from;
+  for (; i + 4 <= to; i += 4) if (stringWords[place++] !== words.getInt32(i, true)) return false;
+  return i >= to || stringWords[place] === rest;
+}
+
+/** The last four bytes where the length is no multiple of four, or all of fewer. */
+function lastWord(words: DataView, from: number, to: number): number {
+  if (to - from >= 4) return words.getInt32(to - 4, true);
+  let word = 0;
+  for (let i = from; i < to; i++) word = (word << 8) | words.getUint8(i);
   return word;
 }
 
-function same(slot: number, of: Uint8Array, from: number, to: number): boolean {
-  for (let i = from, kept = slot * KEPT_WORDS; i < to; i += 4) if (stringWords[kept++] !== wordAt(of, i, to)) return false;
-  return true;
+let viewed: Uint8Array = bytes;
+let view = new DataView(bytes.buffer);
+/** Made once for all records of a fetch. */
+function wordsOf(of: Uint8Array): DataView {
+  if (viewed !== of) {
+    viewed = of;
+    view = new DataView(of.buffer, of.byteOffset, of.byteLength);
+  }
+  return view;
 }
 
 function text(from: number): string {

@@ -5,6 +5,7 @@ import type { Logger } from 'pino';
 import { Counter, Gauge, Histogram, type Registry } from 'prom-client';
 import type { Codec } from '#schemas/codec.ts';
 import type { Clock, Log } from '#streams/engine/ports.ts';
+import { Semaphore } from '#streams/engine/semaphore.ts';
 import { SnapshotGate } from '#streams/engine/snapshots.ts';
 import { openTask } from '#streams/engine/task.ts';
 import type { Reader } from '#streams/kafka/reader.ts';
@@ -35,6 +36,8 @@ export type TaskParts = {
 };
 
 const SNAPSHOTS = 'tenant.snapshots';
+/** While one waits for the broker, another folds; more would only share the caches of the processor. */
+const FOLDS_AT_ONCE = 2;
 const LONGEST_TIMER_MS = 2_147_483_647;
 const clock: Clock = {
   monotonic: () => performance.now(),
@@ -47,6 +50,7 @@ const clock: Clock = {
 export function taskOpener(parts: TaskParts): (partition: number) => Promise<Opened> {
   const { config, log, machine, partitions, topics, kafka, codec } = parts;
   const stores = rocksStores(join(config.dataDir, 'stores'));
+  const folds = new Semaphore(FOLDS_AT_ONCE);
   const watched = partitionMetrics(parts.metrics);
   const snapshots = { topic: SNAPSHOTS, every: config.snapshotEvery, gate: new SnapshotGate() };
   return async (partition) => {
@@ -64,6 +68,7 @@ export function taskOpener(parts: TaskParts): (partition: number) => Promise<Ope
       log: kafka,
       stores,
       snapshots,
+      folds,
       clock,
       cap: config.inFlightPerPartition,
       effects: (owner) => turns({ ...parts, warn: (message, error) => log.warn({ err: error }, message) }, owner),

@@ -9,6 +9,7 @@ import { itemKey, wordsKey, wordsName } from './keys.ts';
 import type { Machine, Row, Work } from './machine.ts';
 import type { Meta, PartitionLog, Store, Stores, Write } from './ports.ts';
 import { RESTORING, restore } from './restore.ts';
+import type { Semaphore } from './semaphore.ts';
 import { keepWords } from './words.ts';
 
 export type Topics = { readonly history: string; readonly words: string };
@@ -20,6 +21,8 @@ export type Recovery<A, R, K, I extends Row, E, X extends Work> = {
   readonly topics: Topics;
   /** Where snapshots of the state are found; without it there are none. */
   readonly snapshots?: { readonly topic: string } | undefined;
+  /** Of a process: partitions whose histories are folded at once. Few are folded sooner than many are, each in a fraction of the time. */
+  readonly folds?: Semaphore | undefined;
   /** A store was thrown away, and why. */
   readonly discarded: (why: string) => void;
   /** A snapshot was, and why. */
@@ -91,7 +94,12 @@ export async function discard<A, R, K, I extends Row, E, X extends Work>(
   return stores.open(partition);
 }
 
-async function catchUp<A, R, K, I extends Row, E, X extends Work>(recovery: Recovery<A, R, K, I, E, X>, log: PartitionLog, store: Store): Promise<number> {
+function catchUp<A, R, K, I extends Row, E, X extends Work>(recovery: Recovery<A, R, K, I, E, X>, log: PartitionLog, store: Store): Promise<number> {
+  const { folds } = recovery;
+  return folds ? folds.run(() => readLogs(recovery, log, store)) : readLogs(recovery, log, store);
+}
+
+async function readLogs<A, R, K, I extends Row, E, X extends Work>(recovery: Recovery<A, R, K, I, E, X>, log: PartitionLog, store: Store): Promise<number> {
   const { machine, topics, partitions } = recovery;
   const folder = new Folder(machine, store, partitions);
   const reader = new HistoryReader(machine);

@@ -2,6 +2,7 @@
 import { rmSync } from 'node:fs';
 import { createCodec, localSchemas } from '#schemas/codec.ts';
 import { recover } from '#streams/engine/recover.ts';
+import { Semaphore } from '#streams/engine/semaphore.ts';
 import { createKafka } from '#streams/kafka/client.ts';
 import { kafkaLog } from '#streams/kafka/partition-log.ts';
 import { Reader } from '#streams/kafka/reader.ts';
@@ -26,13 +27,15 @@ const reader = new Reader(client('reader'), console.error);
 const log = kafkaLog({ kafka: client('transactions'), reader, follower: reader, group, topics: TOPICS, owned: async () => true });
 const stores = rocksStores(dir);
 const machine = support(createCodec(localSchemas()));
+/** As a runtime does (services/runtime/tasks.ts). */
+const folds = new Semaphore(2);
 const discarded = (why: string) => console.error(why);
 
 const [began, used] = [performance.now(), process.cpuUsage()];
 const opened = await Promise.all(
   Array.from({ length: PARTITIONS }, async (_, partition) => {
     const partitionLog = await log.open(partition);
-    const { store } = await recover({ machine, stores, partition, partitions: PARTITIONS, topics: TOPICS, discarded }, partitionLog, undefined);
+    const { store } = await recover({ machine, stores, partition, partitions: PARTITIONS, topics: TOPICS, folds, discarded }, partitionLog, undefined);
     return { partitionLog, store };
   }),
 );
