@@ -101,7 +101,7 @@ async function beside(load: Load, quiet: readonly TenantId[], flood: Flood, plat
   const from = await eventsEnd(platform);
   const asking = paced(load, quiet, []);
   const [p95, offered] = await Promise.all([asking, flood.run(FLOOD_PER_S, asking)]);
-  return { p95, offered, spent: await spentSince(platform, from) };
+  return { p95, offered, spent: await spentSince(platform, from, SECONDS) };
 }
 
 /** Without a limit of requests a second: only the fair queue stands between them. */
@@ -125,8 +125,9 @@ async function together(platform: BenchPlatform, load: Load, tenants: readonly T
   await pause(2_000);
   const from = await eventsEnd(platform);
   // The cheapest tenants' queues are the first to be empty.
-  await pause((WAITING / (SMALL ? 80 : 60)) * 1_000);
-  return spentSince(platform, from);
+  const seconds = WAITING / (SMALL ? 80 : 60);
+  await pause(seconds * 1_000);
+  return spentSince(platform, from, seconds);
 }
 
 /** Three requests each, all at once, beside what the ten still have waiting: until the last tenant's first result, in units of what it takes. */
@@ -147,12 +148,15 @@ async function eventsEnd(platform: BenchPlatform): Promise<number> {
   return Number(offsets.find(({ partition }) => partition === 0)?.offset);
 }
 
-/** Micro-dollars settled in the history from an offset to its end. */
-async function spentSince(platform: BenchPlatform, from: number): Promise<ReadonlyMap<TenantId, number>> {
+/** Micro-dollars settled in the history from an offset on, for so many seconds of the broker's time. */
+async function spentSince(platform: BenchPlatform, from: number, seconds: number): Promise<ReadonlyMap<TenantId, number>> {
   const reader = new Reader(platform.client('admin'), () => undefined);
   const spent = new Map<TenantId, number>();
+  let until: number | undefined;
   for await (const { records } of reader.read('tenant.events', 0, from))
-    for (const { value } of records) {
+    for (const { value, timestamp } of records) {
+      until ??= timestamp + seconds * 1_000;
+      if (timestamp > until) break;
       const event = value && platform.codec.decode(value);
       if (event?.name === 'hold_settled') spent.set(event.value.tenant, (spent.get(event.value.tenant) ?? 0) + event.value.settled);
     }
