@@ -94,7 +94,9 @@ export class StepJournal {
     const { kind: stepKind, worstCase, worstTokens, calls = 'model', priceVersion = 0 } = ask;
     const asked = { step: name, attempt, stepKind, worstCase, worstTokens, calls, priceVersion };
     const { item } = await this.#task.offer({ kind: 'step_start', ...this.#row, ...asked });
-    const started = item?.turn && this.#step(item.turn, name);
+    // The conversation's next turn may have begun meanwhile, and have a step of the same name.
+    if (item?.turn?.request !== this.#row.mark) throw new EvenkeelError('fenced', 'this turn no longer runs');
+    const started = this.#step(item.turn, name);
     if (started?.state !== 'open' || started.attempt !== attempt)
       throw new EvenkeelError('budget_exhausted', `step ${name} may not start: a limit said no, and its step_refused event which`);
     const result = await call({ cap: ask.worstCase }, this.#signal).catch(async (error: Error) => {
