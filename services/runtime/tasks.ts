@@ -6,7 +6,6 @@ import { Counter, Gauge, Histogram, type Registry } from 'prom-client';
 import type { Codec } from '#schemas/codec.ts';
 import type { Clock, Log } from '#streams/engine/ports.ts';
 import { Semaphore } from '#streams/engine/semaphore.ts';
-import { SnapshotGate } from '#streams/engine/snapshots.ts';
 import { openTask } from '#streams/engine/task.ts';
 import type { Reader } from '#streams/kafka/reader.ts';
 import { rocksStores } from '#streams/rocksdb/store.ts';
@@ -52,7 +51,7 @@ export function taskOpener(parts: TaskParts): (partition: number) => Promise<Ope
   const stores = rocksStores(join(config.dataDir, 'stores'));
   const folds = new Semaphore(FOLDS_AT_ONCE);
   const watched = partitionMetrics(parts.metrics);
-  const snapshots = { topic: SNAPSHOTS, every: config.snapshotEvery, gate: new SnapshotGate() };
+  const snapshots = { topic: SNAPSHOTS, every: config.snapshotEvery, turns: new Semaphore(1) };
   return async (partition) => {
     const started = performance.now();
     // No retrieval starts before the partition's knowledge has been read to its end.

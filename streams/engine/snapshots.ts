@@ -5,6 +5,7 @@
 import type { SnapshotRecord } from '#schemas/records.ts';
 import type { Output, RowCodec } from './machine.ts';
 import type { Clock, Meta, PartitionLog, Store } from './ports.ts';
+import type { Semaphore } from './semaphore.ts';
 import { newest, type Slot, survey } from './snapshot-survey.ts';
 import { SnapshotWriter } from './snapshot-writer.ts';
 
@@ -19,8 +20,8 @@ export type SnapshotOptions = {
   readonly topic: string;
   /** Offsets of the history since the last snapshot, above which a new one is due: as many are folded after a lost disk. */
   readonly every: number;
-  /** One for all tasks of a process. */
-  readonly gate: SnapshotGate;
+  /** One for all tasks of a process, with one permit: all partitions are due at once after a long outage. */
+  readonly turns: Semaphore;
   readonly chunkBytes?: number;
   readonly pauseMs?: number;
 };
@@ -37,36 +38,14 @@ export type SnapshotParts = {
   readonly wake: () => void;
 };
 
-/** Lets one partition of a process write at a time: all are due at once after a long outage. */
-export class SnapshotGate {
-  readonly #waiting: (() => void)[] = [];
-  #busy = false;
-
-  /** Runs `enter` when it is its turn; `leave` ends the turn. */
-  wait(enter: () => void): void {
-    this.#waiting.push(enter);
-    this.#next();
-  }
-  leave(): void {
-    this.#busy = false;
-    this.#next();
-  }
-  #next(): void {
-    if (this.#busy) return;
-    const enter = this.#waiting.shift();
-    this.#busy = enter !== undefined;
-    enter?.();
-  }
-}
-
 /** One attempt, from its place in the queue to its manifest. */
 type Attempt = {
   writer: SnapshotWriter | undefined;
   /** Waits for the next transaction, or rides in the one under way. */
   ready: readonly Output[];
   riding: boolean;
-  inTurn: boolean;
   stopped: boolean;
+  readonly ended: PromiseWithResolvers<void>;
   began: number;
   cancel: () => void;
 };
@@ -129,12 +108,19 @@ export class Snapshots {
   consider(): void {
     const { snapshots: options, clock } = this.#parts;
     if (!options || this.#attempt || !this.#due(options) || clock.monotonic() < this.#notBefore) return;
-    const attempt: Attempt = { writer: undefined, ready: [], riding: false, inTurn: false, stopped: false, began: clock.monotonic(), cancel: () => undefined };
+    const attempt: Attempt = {
+      writer: undefined,
+      ready: [],
+      riding: false,
+      stopped: false,
+      ended: Promise.withResolvers(),
+      began: clock.monotonic(),
+      cancel: () => undefined,
+    };
     this.#attempt = attempt;
-    options.gate.wait(() => {
-      attempt.inTurn = true;
-      if (attempt.stopped) options.gate.leave();
-      else void this.#begin(attempt, options);
+    void options.turns.run(() => {
+      if (!attempt.stopped) void this.#begin(attempt, options);
+      return attempt.ended.promise;
     });
   }
 
@@ -192,6 +178,6 @@ export class Snapshots {
     attempt.cancel();
     attempt.writer?.close();
     this.#attempt = undefined;
-    if (attempt.inTurn) this.#parts.snapshots?.gate.leave();
+    attempt.ended.resolve();
   }
 }

@@ -6,7 +6,7 @@ import { EvenkeelError } from '#schemas/errors.ts';
 import type { SupportTask } from '#services/runtime/journal.ts';
 import type { Output } from '#streams/engine/machine.ts';
 import type { Batch, Clock, Log, PartitionLog, Rec, Store, Stores } from '#streams/engine/ports.ts';
-import { SnapshotGate } from '#streams/engine/snapshots.ts';
+import { Semaphore } from '#streams/engine/semaphore.ts';
 import { openTask } from '#streams/engine/task.ts';
 import type { TaskOptions } from '#streams/engine/task-types.ts';
 import { memoryLog } from '#streams/memory/partition-log.ts';
@@ -117,7 +117,7 @@ export class Process {
       clock: this.#clock(),
       cap: this.cap,
       maxBatch: world.maxBatch,
-      snapshots: world.snapshots && { ...world.snapshots, topic: SNAPSHOTS, gate: new SnapshotGate() },
+      snapshots: world.snapshots && { ...world.snapshots, topic: SNAPSHOTS, turns: new Semaphore(1) },
       maxGathered: 40,
       maxOutputBytes: MAX_OUTPUT_BYTES,
       deadLetter: (input, error, consumed) => this.#deadLetter(input, error, consumed),

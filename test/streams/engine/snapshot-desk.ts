@@ -4,7 +4,8 @@ import type { ConversationId, PersonId, RequestId, TenantId } from '#schemas/ids
 import type { SupportTask } from '#services/runtime/journal.ts';
 import type { Log, Stores } from '#streams/engine/ports.ts';
 import type { Recovered } from '#streams/engine/recover.ts';
-import { SnapshotGate, type SnapshotWritten } from '#streams/engine/snapshots.ts';
+import { Semaphore } from '#streams/engine/semaphore.ts';
+import type { SnapshotWritten } from '#streams/engine/snapshots.ts';
 import { openTask } from '#streams/engine/task.ts';
 import { support } from '#streams/support/support.ts';
 
@@ -40,7 +41,7 @@ export class Desk {
     const snapshots = topic && {
       topic,
       every: parts.every ?? 300,
-      gate: new SnapshotGate(),
+      turns: new Semaphore(1),
       chunkBytes: parts.chunkBytes ?? 1_000,
       pauseMs: parts.pauseMs ?? 0,
     };
