@@ -84,7 +84,12 @@ export const SETTINGS = {
   modelKeyName: setting('EVENKEEL_MODEL_KEY_NAME', '', optional, "the name, in EVENKEEL_SECRETS_FILE, of the platform's key for that endpoint"),
   secretsFile: setting('EVENKEEL_SECRETS_FILE', '', optional, 'JSON: names and secrets, a tenant’s own as tenant/name'),
   modelTimeoutMs: setting('EVENKEEL_MODEL_TIMEOUT_MS', '20000', integer(100, 600_000), 'how long a call to that endpoint may take'),
-  modelConcurrency: setting('EVENKEEL_MODEL_CONCURRENCY', '64', integer(1, 100_000), 'calls at once for each credential and model'),
+  modelConcurrency: setting(
+    'EVENKEEL_MODEL_CONCURRENCY',
+    '64',
+    integer(1, 100_000),
+    'calls at once for each credential and model; of a shared one a tenant may make half',
+  ),
   breakerMs: setting('EVENKEEL_BREAKER_MS', '10000', integer(10, 3_600_000), 'how long an open breaker keeps calls away before it tries one'),
   answerCacheBytes: setting(
     'EVENKEEL_ANSWER_CACHE_BYTES',

@@ -44,7 +44,7 @@ export function desk() {
 }
 
 const OFFLINE = { modelUrl: undefined, model: undefined, cheaperModel: undefined, modelKeyName: undefined, modelDelayMs: 0 };
-const GUARDS = { concurrency: 8, timeoutMs: 300, breakerMs: 200 };
+const GUARDS = { concurrency: 8, timeoutMs: 600, breakerMs: 200 };
 
 /** An agent's parts; the offline models unless it is said otherwise. */
 export function agentParts(knowledge: AgentParts['knowledge'], models: Models = modelsOf(OFFLINE, loadSecrets(undefined)), prices = PRICE_TABLES) {

@@ -25,6 +25,8 @@ const BREAKER = { threshold: 0.5, size: 20, minimumNumberOfCalls: 5 };
 const LONGEST_WAIT_MS = 60_000;
 /** A trial call is on its way, and says soon how things stand. */
 const TRIAL_MS = 1_000;
+/** Of the calls at once that a shared credential may make, one tenant has at most this part. */
+const MOST_OF_SHARED = 0.5;
 /** Another tenant's failure is of the same outage within this time. */
 const OTHERS_MS = 60_000;
 const MOST_FAILED = 100;
@@ -36,10 +38,10 @@ export type Obstacle = { readonly trouble: Trouble; readonly retryAfterMs: numbe
 export type ProvidersConfig = { readonly concurrency: number; readonly timeoutMs: number; readonly breakerMs: number };
 export type BreakerState = { readonly credential: string; readonly model: string; readonly open: boolean };
 
-/** A breaker and how it stands. */
-type Gate = { readonly of: string; readonly model: string; readonly breaker: CircuitBreakerPolicy; openUntil: number };
+/** A breaker and how it stands, and the calls that may pass at once. */
+type Gate = { readonly of: string; readonly model: string; readonly breaker: CircuitBreakerPolicy; readonly bulkhead: BulkheadPolicy; openUntil: number };
 /** Of one credential and model. */
-type Way = { readonly gate: Gate; readonly bulkhead: BulkheadPolicy; readonly failed: Map<TenantId, number>; waitUntil: number };
+type Way = { readonly gate: Gate; readonly failed: Map<TenantId, number>; waitUntil: number };
 type Of = { readonly tenant: TenantId; readonly credential: Credential; readonly model: string };
 
 export class Providers {
@@ -86,7 +88,7 @@ export class Providers {
     return gates.map(({ of, model, breaker }) => ({ credential: of, model, open: breaker.state !== CircuitState.Closed }));
   }
 
-  /** The tenant's own breaker, where it shares the credential; the bulkhead; the credential's breaker. */
+  /** The tenant's own gate, where it shares the credential; then the credential's. */
   #guarded<T>(of: Of, way: Way, call: () => Promise<T>): Promise<T> {
     const { tenant, credential } = of;
     const counted = () =>
@@ -96,15 +98,15 @@ export class Providers {
         remember(way.failed, tenant, Date.now(), MOST_FAILED);
         throw others ? new Shared(error) : error;
       });
-    const inner = () => way.bulkhead.execute(() => way.gate.breaker.execute(counted));
-    return credential.shared ? this.#gate(of).breaker.execute(inner) : inner();
+    const inner = () => pass(way.gate, counted);
+    return credential.shared ? pass(this.#gate(of), inner) : inner();
   }
 
   #way({ credential, model }: Of): Way {
     const key = `${credential.id} ${model}`;
     const made = (): Way => {
-      const gate = this.#newGate(credential.id, model, (error) => error instanceof Shared);
-      return { gate, bulkhead: bulkhead(this.#config.concurrency, 0), failed: new Map(), waitUntil: 0 };
+      const gate = this.#newGate(credential.id, model, this.#config.concurrency, (error) => error instanceof Shared);
+      return { gate, failed: new Map(), waitUntil: 0 };
     };
     const way = this.#ways.get(key) ?? made();
     remember(this.#ways, key, way, MOST_GATES, ({ gate }) => gate.breaker.state === CircuitState.Closed);
@@ -113,22 +115,26 @@ export class Providers {
 
   #gate({ tenant, credential, model }: Of): Gate {
     const key = `${tenant} ${credential.id} ${model}`;
-    const made = () => this.#newGate(`${credential.id} for ${tenant}`, model, (error) => isCounted(error instanceof Shared ? error.failed : error, credential));
+    const share = Math.ceil(this.#config.concurrency * MOST_OF_SHARED);
+    const counts = (error: unknown) => isCounted(error instanceof Shared ? error.failed : error, credential);
+    const made = () => this.#newGate(`${credential.id} for ${tenant}`, model, share, counts);
     const gate = this.#gates.get(key) ?? made();
     remember(this.#gates, key, gate, MOST_GATES, ({ breaker }) => breaker.state === CircuitState.Closed);
     return gate;
   }
 
-  #newGate(of: string, model: string, counts: (error: unknown) => boolean): Gate {
+  #newGate(of: string, model: string, concurrency: number, counts: (error: unknown) => boolean): Gate {
     const { breakerMs } = this.#config;
     const breaker = circuitBreaker(handleWhen(counts), { halfOpenAfter: breakerMs, breaker: new CountBreaker(BREAKER) });
-    const gate: Gate = { of, model, breaker, openUntil: 0 };
+    const gate: Gate = { of, model, breaker, bulkhead: bulkhead(concurrency, 0), openUntil: 0 };
     breaker.onBreak(() => {
       gate.openUntil = Date.now() + breakerMs;
     });
     return gate;
   }
 }
+
+const pass = <T>({ bulkhead, breaker }: Gate, call: () => Promise<T>): Promise<T> => bulkhead.execute(() => breaker.execute(call));
 
 /** A failure that counts toward what others share. */
 class Shared extends Error {
