@@ -34,7 +34,7 @@ async function checkHistory(): Promise<{ readonly finished: number; readonly spe
     if (name === 'request_finished') count(finished, value.request);
     if (name === 'hold_placed') count(holds, value.request);
     if (name === 'hold_settled') count(holds, value.request, -1);
-    if (name === 'cost_recorded') count(spent, value.tenant, value.amount);
+    if (name === 'cost_recorded' || name === 'outside_cost_recorded') count(spent, value.tenant, value.amount);
   }
   expect([...queued.values()].every((times) => times === 1)).toBe(true);
   expect([...finished.values()].every((times) => times === 1)).toBe(true);
@@ -102,6 +102,18 @@ describe('a tenant from the command line', () => {
     expect(await platform.ask('acme', 'Anything?')).toMatchObject({ outcome: 'handed_off' });
     expect(platform.run('audit', 'verify', '--tenant', 'acme')).toContain('no gap');
   });
+});
+
+test('prices that were wrong are put right from the history, once', () => {
+  const correct = () =>
+    JSON.parse(
+      platform.run('tenant', 'correct-prices', 'fastify', '--version', '1', '--model', 'offline-extractive', '--input', '100', '--output', '400', '--json'),
+    );
+  const [first] = correct().days;
+  expect(first).toMatchObject({ calls: expect.any(Number), offset: expect.any(Number) });
+  expect(first.difference).toBe(first.should - first.was);
+  expect(first.difference).toBeLessThan(0);
+  expect(correct().days[0]).toMatchObject({ difference: 0, offset: null });
 });
 
 describe('a request that waits', () => {
