@@ -28,6 +28,8 @@ export type Shown = {
   readonly policy: Readonly<Record<string, unknown>>;
   readonly policy_version: number;
   readonly budgets: readonly Budget[];
+  /** Those that are out now. */
+  readonly alerts: readonly string[];
   readonly offset: number;
 };
 
@@ -56,7 +58,7 @@ export async function listTenants(json: boolean, terminal: Terminal): Promise<nu
 const cell = (text: string | number): string => String(text).padStart(16);
 
 export function asLines(shown: Shown): readonly string[] {
-  const { tenant, suspended, policy, budgets, burn } = shown;
+  const { tenant, suspended, policy, budgets, burn, alerts } = shown;
   const soft = Number(policy.softPercent ?? 100);
   const money = budgets.map((each) => [each.window, each.key, each.settled_micro_usd, each.held_micro_usd, each.limit_micro_usd] as const);
   const tokens = budgets.map((each) => [each.window, each.key, each.settled_tokens, each.held_tokens, each.limit_tokens] as const);
@@ -71,6 +73,7 @@ export function asLines(shown: Shown): readonly string[] {
     `${pc.bold(tenant)}  ${suspended ? pc.red('suspended') : pc.green('active')}  policy version ${shown.policy_version}, as of offset ${shown.offset}`,
     `${shown.in_flight} of ${shown.most_in_flight} in flight, ${shown.queued} queued; ${shown.answered} answered of ${shown.finished} finished, ${shown.refused} refused`,
     `burn ${dollars(hour)} in the last hour, ${dollars(burn.at(-1) ?? 0)} in this minute${forecast(budgets[0], burn)}`,
+    ...(alerts.length === 0 ? [] : [pc.yellow(`alerts: ${alerts.map((alert) => alert.replaceAll('_', ' ')).join(', ')}`)]),
     '',
     head,
     ...rows(money, dollars),

@@ -118,11 +118,13 @@ describe('the command line', () => {
       policy: { softPercent: 80 },
       policy_version: 2,
       budgets: [{ ...budget, settled_micro_usd: 2_000_000, held_micro_usd: 20_000, limit_micro_usd: 5_000_000 }],
+      alerts: ['budget_forecast'],
       offset: 42,
     }).join('\n');
     expect(shown).toMatch(/policy version 2, as of offset 42/);
     expect(shown).toMatch(/\$2\.000000 +\$0\.020000 +\$5\.000000 +\$2\.980000/);
     expect(shown).toMatch(/900 +0 +1000 +100/);
+    expect(shown).toContain('alerts: budget forecast');
     expect(shown).toMatch(/burn \$6\.000000 in the last hour.*is spent in 30 min/);
   });
 
