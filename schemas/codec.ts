@@ -5,6 +5,7 @@
 import avsc from 'avsc';
 import type { AvroSchema } from './avro.ts';
 import { type Decode, decoder } from './decoder.ts';
+import { type Encode, encoder } from './encoder.ts';
 import { EvenkeelError } from './errors.ts';
 import { SHAPES, type ShapeName, type ValueOf } from './records.ts';
 
@@ -51,11 +52,11 @@ function readerOf({ name, schema }: Registered, type: avsc.Type, current: boolea
 /** `registered`: every version of every subject; the writer uses the one that equals today's shape. */
 export function createCodec(registered: readonly Registered[]): Codec {
   const readers = new Map<number, Reader>();
-  const writers = new Map<ShapeName, number>();
+  const writers = new Map<ShapeName, { readonly id: number; readonly write: Encode<unknown> }>();
   for (const each of registered) {
     const type = avsc.Type.forSchema(each.schema as avsc.Schema);
     const current = JSON.stringify(type.schema({ exportAttrs: true })) === JSON.stringify(typeOf(each.name).schema({ exportAttrs: true }));
-    if (current) writers.set(each.name, each.id);
+    if (current) writers.set(each.name, { id: each.id, write: encoder(SHAPES[each.name].avro) });
     readers.set(each.id, readerOf(each, type, current));
   }
   const reader = (bytes: Uint8Array, from = 0, to = bytes.byteLength): Reader => {
@@ -77,9 +78,12 @@ export function createCodec(registered: readonly Registered[]): Codec {
   };
   return {
     encode(name, value) {
-      const id = writers.get(name);
-      if (id === undefined) throw new EvenkeelError('schema_unknown', `no schema id for ${name}: was it registered?`);
-      return frame(id, typeOf(name).toBuffer(value));
+      const writer = writers.get(name);
+      if (writer === undefined) throw new EvenkeelError('schema_unknown', `no schema id for ${name}: was it registered?`);
+      const bytes = writer.write(value, HEADER);
+      bytes[0] = 0;
+      bytes.writeUInt32BE(writer.id, 1);
+      return bytes;
     },
     decode,
     decodeTagged: (bytes, from, to) => read('tagged', reader(bytes, from, to), bytes, from, to),
@@ -97,14 +101,6 @@ export function createCodec(registered: readonly Registered[]): Codec {
 /** Ids 1, 2, 3 … in the table's order: for tests and simulation, where no registry hands them out. */
 export function localSchemas(): readonly Registered[] {
   return (Object.keys(SHAPES) as ShapeName[]).map((name, at) => ({ id: at + 1, name, schema: SHAPES[name].avro }));
-}
-
-function frame(id: number, body: Uint8Array): Uint8Array {
-  const bytes = Buffer.allocUnsafe(HEADER + body.byteLength);
-  bytes[0] = 0;
-  bytes.writeUInt32BE(id, 1);
-  bytes.set(body, HEADER);
-  return bytes;
 }
 
 /** @throws EvenkeelError `record_unreadable` when the bytes are not in the wire format */

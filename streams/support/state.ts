@@ -2,9 +2,9 @@
  * The three kinds of row, as Avro records: their bytes are canonical because a record has one order of fields.
  * account: policy, balances, counters; item: a conversation, its running turn and its waiting ones; mark: a request id or a command id.
  */
-import avsc from 'avsc';
 import { as, boolean, type Infer, int, list, long, nullable, oneOf, type RecordShape, record, string } from '#schemas/avro.ts';
 import { decoder } from '#schemas/decoder.ts';
+import { encoder } from '#schemas/encoder.ts';
 import { MODES, OUTCOMES, REASONS, STEP_CALLS, STEP_KINDS, type Trouble, WINDOWS } from '#schemas/events.ts';
 import { type ConversationId, type Instant, type MicroUsd, type PersonId, type RequestId, type TenantId, ZERO } from '#schemas/ids.ts';
 import { DEFAULT_POLICY, POLICY_RECORD } from '#schemas/policy.ts';
@@ -121,9 +121,8 @@ const MARK = record('mark', {
 export type Mark = Infer<typeof MARK>;
 
 function canonical<T>(shape: RecordShape<T>): RowCodec<T> {
-  const type = avsc.Type.forSchema(shape.avro as avsc.Schema);
-  const read = decoder<T>(shape.avro);
-  return { encode: (value) => type.toBuffer(value), decode: (bytes) => read(bytes, 0, bytes.byteLength) };
+  const [write, read] = [encoder<T>(shape.avro), decoder<T>(shape.avro)];
+  return { encode: (value) => write(value), decode: (bytes) => read(bytes, 0, bytes.byteLength) };
 }
 
 export const rows = { account: canonical(ACCOUNT), item: canonical(CONVERSATION), mark: canonical(MARK) };

@@ -1,9 +1,10 @@
 import avsc from 'avsc';
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
-import { type AvroSchema, list, long, nullable, record, string } from '#schemas/avro.ts';
+import { type AvroSchema, boolean, int, list, long, nullable, oneOf, record, string, withDefault } from '#schemas/avro.ts';
 import { createCodec } from '#schemas/codec.ts';
 import { decoder } from '#schemas/decoder.ts';
+import { encoder } from '#schemas/encoder.ts';
 import { SHAPES, type ShapeName } from '#schemas/records.ts';
 
 /** Beyond it avsc writes the sign of a number wrong. */
@@ -29,15 +30,17 @@ function anyOf(schema: AvroSchema): fc.Arbitrary<unknown> {
 }
 
 describe('bytes of every shape', () => {
-  test.each(Object.keys(SHAPES) as ShapeName[])('%s reads as avsc wrote it', (name) => {
+  test.each(Object.keys(SHAPES) as ShapeName[])('%s reads as avsc wrote it, and is written as avsc writes it', (name) => {
     const type = avsc.Type.forSchema(SHAPES[name].avro as avsc.Schema);
     const read = decoder<object>(SHAPES[name].avro);
+    const write = encoder<unknown>(SHAPES[name].avro);
     const around = Buffer.from('..');
     fc.assert(
       fc.property(anyOf(SHAPES[name].avro), (value) => {
         const bytes = type.toBuffer(value);
         expect(read(Buffer.concat([around, bytes, around]), 2, 2 + bytes.length)).toEqual(value);
-        expect(type.toBuffer(read(bytes, 0, bytes.length))).toEqual(bytes);
+        expect(write(value)).toEqual(bytes);
+        expect(write(value, 5).subarray(5)).toEqual(bytes);
       }),
       { numRuns: 40 },
     );
@@ -64,6 +67,38 @@ describe('what is not such a value throws', () => {
     expect(read(bytes, 0, 3)).toEqual({ name: 'a', of: [] });
     expect(() => read(bytes, 0, 2)).toThrow('ends early');
     expect(() => read(bytes, 0, 4)).toThrow('after its end');
+  });
+});
+
+describe('what is not of the shape is not written', () => {
+  const shape = record('r', { name: string, count: int, of: list(nullable(long)), sure: boolean, kind: oneOf('k', ['a', 'b']), later: withDefault(long, 7) });
+  const write = encoder<unknown>(shape.avro);
+  const good = { name: 'é'.repeat(50), count: -5, of: [null, 2 ** 40], sure: true, kind: 'b', later: 7 };
+  test('a field left out has its default, as avsc has it', () => {
+    const { later: _, ...rest } = good;
+    expect(write(rest)).toEqual(avsc.Type.forSchema(shape.avro as avsc.Schema).toBuffer(good));
+  });
+
+  test.each([
+    ['name', undefined],
+    ['name', 3],
+    ['count', 1.5],
+    ['count', 2 ** 31],
+    ['count', Number.NaN],
+    ['of', {}],
+    ['of', [2 ** 53]],
+    ['of', [undefined]],
+    ['sure', 1],
+    ['kind', 'c'],
+    ['later', null],
+  ])('%s: %j', (field, value) => {
+    expect(() => write({ ...good, [field]: value })).toThrow(RangeError);
+    expect(decoder(shape.avro)(write(good), 0, write(good).length)).toEqual(good);
+  });
+
+  test('a value larger than any before finds room', () => {
+    const large = { ...good, name: 'x'.repeat(300_000), of: Array.from({ length: 50_000 }, (_, n) => n * 1e9) };
+    expect(decoder(shape.avro)(write(large), 0, write(large).length)).toEqual(large);
   });
 });
 
