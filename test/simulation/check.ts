@@ -1,8 +1,12 @@
 /** What a store says, against the log: the same bytes as a fresh fold (invariants 3 and 5), and the model's own sums. */
+import type { TenantId } from '#schemas/ids.ts';
+import type { SupportTask } from '#services/runtime/journal.ts';
 import { Folder } from '#streams/engine/fold.ts';
 import { HistoryReader } from '#streams/engine/history.ts';
 import type { Store, Stores } from '#streams/engine/ports.ts';
+import { openProjection } from '#streams/engine/projection.ts';
 import { RESTORING } from '#streams/engine/restore.ts';
+import { memoryLog } from '#streams/memory/partition-log.ts';
 import { memoryStores } from '#streams/memory/store.ts';
 import type { Balance } from './books.ts';
 import { TOPICS } from './broker.ts';
@@ -65,15 +69,12 @@ function checkKeys({ machine }: World, store: Store): string[] {
   return wrong.map((table) => `invariant 3: ${keys[table]} keys in ${table}, the rows call for ${expected[table]}`);
 }
 
-/** The accounts in the last owner's store against the model's books. */
-export async function checkBooks(world: World): Promise<string[]> {
-  const store = world.owner?.task?.store;
-  if (!store) return ['liveness: the last owner is not open'];
+/** Accounts, as whoever reads them sees them, against the model's books. */
+export function checkBooks(world: World, reader: Pick<SupportTask, 'peek'>): string[] {
   const problems: string[] = [];
-  for (const [tenant, books] of world.model.tenants) {
-    const bytes = store.get('account', tenant);
-    if (!bytes) continue;
-    const account = world.machine.rows.account.decode(bytes);
+  for (const [name, books] of world.model.tenants) {
+    const tenant = name as TenantId;
+    const { account } = reader.peek({ tenant });
     const same = (what: string, is: number, expected: number) => {
       if (is !== expected) problems.push(`invariant 4: ${tenant} has ${is} ${what}, the history has ${expected}`);
     };
@@ -84,4 +85,22 @@ export async function checkBooks(world: World): Promise<string[]> {
     }
   }
   return problems;
+}
+
+/** A reader beside the owner, as the gateway is one: it folds what commits, and fences nobody. */
+export async function followerOf(world: World): Promise<{ check(): Promise<readonly string[]> }> {
+  const stores = memoryStores();
+  const log = memoryLog({ broker: world.broker, topics: TOPICS, owned: () => false });
+  const { history: topic } = TOPICS;
+  const projection = await openProjection({ machine: world.machine, log, stores, partitions: 1, topic, partitionOf: () => 0 });
+  void projection.failed.then((error) => world.problem(`a follower: ${error.message}`));
+  return {
+    async check() {
+      const behind = world.model.transactions - (projection.store(0).meta?.batch ?? 0);
+      const problems = behind === 0 ? checkBooks(world, projection) : [`invariant 11: a follower is ${behind} transactions behind`];
+      problems.push(...(await checkDisk(world, stores)));
+      await projection.close();
+      return problems;
+    },
+  };
 }

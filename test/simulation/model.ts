@@ -26,6 +26,8 @@ export type Outside = {
   /** The id may come again, as another request. */
   forget(request: string): void;
   produced(topic: string, offset: number): Expected;
+  /** The latest that the broker's clock has shown, carried on. */
+  latest(): number;
 };
 
 export class Model {
@@ -83,6 +85,8 @@ export class Model {
     if (batch.number !== this.#batch + 1) this.#broken(10, `batch ${batch.number} follows ${this.#batch}`);
     if (batch.events !== events.length) this.#broken(10, `batch ${batch.number} announces ${batch.events} events and has ${events.length}`);
     if (batch.time < this.#time) this.#broken(5, `time goes back by ${this.#time - batch.time} ms at batch ${batch.number}`);
+    const ahead = batch.time - this.#outside.latest();
+    if (ahead > 0) this.#broken(5, `time is ${ahead} ms ahead of all that the broker's clock has shown, at batch ${batch.number}`);
     this.#batch = batch.number;
     this.#time = Math.max(this.#time, batch.time);
     this.#verdicts.check(transaction, (id) => this.#requests.get(id)?.digest);

@@ -262,6 +262,12 @@ const IN_THE_SOURCE: readonly Mutant[] = [
     ...edit('broker-time.ts', 'if (time <= this.now()) return;', ';'),
   },
   {
+    name: 'time-runs-ahead',
+    what: 'the time of a process is counted from its start, not from the broker’s last word',
+    caught: /invariant 5: time is \d+ ms ahead/,
+    ...edit('broker-time.ts', 'this.#since = this.#clock.monotonic();', ';'),
+  },
+  {
     name: 'snapshot-without-words',
     what: 'after a snapshot, words are read from the end of those it knows, not from the first that is still wanted',
     caught: /invariant 3: the words of/,

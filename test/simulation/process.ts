@@ -15,6 +15,7 @@ import type { Account, Conversation, Mark } from '#streams/support/state.ts';
 import type { RunTurn, Support } from '#streams/support/support.ts';
 import { INPUTS, SNAPSHOTS, TOPICS } from './broker.ts';
 import { effectsOf } from './outside.ts';
+import { DRIFT } from './time.ts';
 import { appendedAt } from './traffic.ts';
 import type { Disk, World } from './world.ts';
 
@@ -55,7 +56,7 @@ export class Process {
     this.tenure = tenure;
     this.cap = world.chance.between(world.caps.from, world.caps.to);
     this.#booted = world.chance.next() * 1e6;
-    this.#drift = 1 + (world.chance.next() - 0.5) / 500;
+    this.#drift = 1 + (2 * world.chance.next() - 1) * DRIFT;
     disk.user = this;
   }
 

@@ -1,5 +1,5 @@
 /** One world from its seed: trouble, healing, then a last look at everything. */
-import { checkBooks, checkDisk } from './check.ts';
+import { checkBooks, checkDisk, followerOf } from './check.ts';
 import type { Fault } from './faults.ts';
 import { type Mutation, NO_MUTATION } from './mutants.ts';
 import { MAX_OUTPUT_BYTES } from './process.ts';
@@ -11,6 +11,8 @@ import { World } from './world.ts';
 const TROUBLE = 20_000;
 const HEALING = 180_000;
 const SETTLING = 1_000;
+/** A reader beside the owner, in so many worlds. */
+const FOLLOWED = 0.3;
 const LAST_DEADLINE = 2_000;
 /** A deadline that nothing stands in the way of falls within these. */
 const LATEST = 1_000;
@@ -33,6 +35,7 @@ export function simulate(seed: number, mutation: Mutation = NO_MUTATION, tally =
 async function troubled(seed: number, mutation: Mutation, tally: Map<Fault, number>): Promise<Report> {
   const world = new World(seed, mutation, tally);
   const requests = plan(world);
+  const follower = world.chance.next() < FOLLOWED ? await followerOf(world) : undefined;
   world.rebalance();
   await world.time.run(TROUBLE, () => world.problems.length > 0);
   heal(world);
@@ -40,7 +43,7 @@ async function troubled(seed: number, mutation: Mutation, tally: Map<Fault, numb
   if (world.problems.length === 0 && quiet(world)) await lastCall(world, requests);
   // The last transaction's store write and answers.
   await world.time.run(world.time.now + SETTLING, () => world.problems.length > 0);
-  return { seed, problems: await judge(world), requests, transactions: world.model.transactions, endings: world.model.endings };
+  return { seed, problems: await judge(world, follower), requests, transactions: world.model.transactions, endings: world.model.endings };
 }
 
 /** Everything that producers, operators and misfortune will do, at its time. */
@@ -90,6 +93,7 @@ function produceOnceCreated(world: World, record: Produced): void {
 function heal(world: World): void {
   world.faults.healed = true;
   world.leaderless = 0;
+  world.setClockRight();
   for (const tenant of TENANTS) world.produce(resume(tenant, `resume-${tenant}`));
 }
 
@@ -112,10 +116,12 @@ function quiet(world: World): boolean {
   return world.model.open === 0 && [...world.producedCounts()].every(([topic, count]) => world.model.covered(topic) === count);
 }
 
-async function judge(world: World): Promise<readonly string[]> {
+async function judge(world: World, follower: Awaited<ReturnType<typeof followerOf>> | undefined): Promise<readonly string[]> {
   if (world.problems.length > 0) return world.problems;
   world.model.finish(world.producedCounts());
   const { owner } = world;
-  for (const problem of [...(await checkBooks(world)), ...(owner ? await checkDisk(world, owner.disk.stores) : [])]) world.problem(problem);
+  if (!owner?.task) return ['liveness: the last owner is not open'];
+  const checks = [checkBooks(world, owner.task), await checkDisk(world, owner.disk.stores), (await follower?.check()) ?? []];
+  for (const problem of checks.flat()) world.problem(problem);
   return world.problems;
 }

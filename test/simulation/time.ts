@@ -29,6 +29,9 @@ export class Chance {
   }
 }
 
+/** Of the processes' monotonic clocks, at most, in parts of one. */
+export const DRIFT = 1 / 1_000;
+
 type Timer = { readonly at: number; readonly order: number; readonly run: () => void; cancelled: boolean };
 
 /** Virtual milliseconds. The next event is the earliest; ties fall in the order of their making. */

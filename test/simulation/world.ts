@@ -16,7 +16,7 @@ import { Model } from './model.ts';
 import type { Mutation } from './mutants.ts';
 import { Bills } from './outside.ts';
 import { type Options, Process } from './process.ts';
-import { Chance, VirtualTime } from './time.ts';
+import { Chance, DRIFT, VirtualTime } from './time.ts';
 import type { Produced } from './traffic.ts';
 
 const DAY_MS = 86_400_000;
@@ -66,6 +66,7 @@ export class World {
   readonly #problems: string[] = [];
   readonly #epoch: number;
   #clockOffset = 0;
+  #mostAhead = 0;
   #tenures = 0;
   #tellProduced: () => void = () => undefined;
 
@@ -85,6 +86,7 @@ export class World {
       billed: (request) => this.bills.total(request),
       forget: (request) => this.bills.forget(request),
       produced: (topic, offset) => this.#produced(topic, offset),
+      latest: () => Math.ceil(this.#epoch + this.time.now * (1 + DRIFT) + this.#mostAhead),
     });
     this.broker = new SimulatedBroker({
       codec,
@@ -126,9 +128,11 @@ export class World {
     const hours = this.chance.between(-25, 25);
     this.faults.struck(hours < 0 ? 'the broker’s clock steps back' : 'the broker’s clock steps forward');
     this.#clockOffset = (hours * DAY_MS) / 24;
-    this.time.after(this.chance.next() * 5_000, () => {
-      this.#clockOffset = 0;
-    });
+    this.#mostAhead = Math.max(this.#mostAhead, this.#clockOffset);
+    this.time.after(this.chance.next() * 5_000, () => this.setClockRight());
+  }
+  setClockRight(): void {
+    this.#clockOffset = 0;
   }
 
   compactSnapshots(): void {
