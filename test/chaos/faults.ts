@@ -1,6 +1,6 @@
 /** What a round does to the platform, and how it is healed again. A fault resolves once it is healed. */
 import { spawnSync } from 'node:child_process';
-import { closeSync, openSync, readdirSync, rmSync, statSync, truncateSync, writeSync } from 'node:fs';
+import { closeSync, globSync, openSync, readdirSync, rmSync, statSync, truncateSync, writeSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Boundary } from './boundaries.ts';
 import type { Platform } from './platform.ts';
@@ -22,7 +22,8 @@ const READY_WITHIN_MS = 60_000;
 /** The group's session timeout is 6 s: by then its partitions belong to another. */
 const STOPPED_MS = 9_000;
 const RIVALRY_MS = 6_000;
-const FULL_MS = 6_000;
+const FULL_MS = 8_000;
+const FILL_AGAIN_MS = 100;
 /** Boundaries of an opening: they are waited for at the next start. */
 const AT_OPENING: readonly Boundary[] = ['fenced', 'store-opened'];
 
@@ -70,7 +71,8 @@ export const FAULTS: Readonly<Record<string, Fault>> = {
       await platform.kill('rival');
     },
   },
-  'disk-full': { what: "a runtime's disk is full for seconds, to the last byte", small: true, run: fullDisk },
+  'disk-full': { what: "a runtime's disk is full for seconds, to the last byte", small: true, run: (strike) => fullDisk(strike, false) },
+  'disk-full-at-start': { what: 'a runtime is killed, and starts on a full disk', small: true, run: (strike) => fullDisk(strike, true) },
   'truncated-log': {
     what: "RocksDB's write-ahead log loses its second half while its runtime is down",
     run: ({ platform }) => damage(platform, '.log'),
@@ -128,27 +130,26 @@ async function damage(platform: Platform, kind: '.log' | '.sst'): Promise<void> 
   if (cut === 0) throw new Error(`no store of ${VICTIM} has a ${kind} file: nothing was damaged`);
 }
 
-/** To the last byte: what RocksDB has reserved for its logs is taken from it too. Killed once, so that it must also open its stores so. */
-async function fullDisk({ platform }: Strike): Promise<void> {
+/** To the last byte, and kept so: what RocksDB has reserved for its logs, and what it lets go of, is taken from it too. */
+async function fullDisk({ platform }: Strike, atStart: boolean): Promise<void> {
   const dir = platform.dataDir(VICTIM);
   const ballast = join(dir, 'ballast');
+  const logs = globSync('stores/*/*.log', { cwd: dir });
+  if (logs.length === 0) throw new Error(`${VICTIM} has no store: nothing would be written to its disk`);
   const fill = () => {
-    const stores = join(dir, 'stores');
-    for (const store of readdirSync(stores))
-      for (const file of readdirSync(join(stores, store)).filter((each) => each.endsWith('.log'))) unreserve(join(stores, store, file));
+    for (const log of globSync('stores/*/*.log', { cwd: dir })) unreserve(join(dir, log));
     fillUp(ballast);
   };
-  fill();
-  await pause(FULL_MS);
-  await platform.kill(VICTIM);
-  fill();
-  await pause(FULL_MS);
+  if (atStart) await platform.kill(VICTIM, fill);
+  for (const end = performance.now() + FULL_MS; performance.now() < end; await pause(FILL_AGAIN_MS)) fill();
   rmSync(ballast);
   await platform.until(`${VICTIM} to be ready`, READY_WITHIN_MS, () => platform.ready(VICTIM));
 }
 
+/** Pages of a file beyond its end. It may be gone meanwhile. */
 function unreserve(file: string): void {
-  const { size } = statSync(file);
+  const size = statSync(file, { throwIfNoEntry: false })?.size;
+  if (size === undefined) return;
   const page = 4_096;
   const from = Math.ceil(size / page) * page;
   spawnSync('fallocate', ['--punch-hole', '--offset', String(from), '--length', String(64 * 1_048_576), file]);
