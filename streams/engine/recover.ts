@@ -74,6 +74,7 @@ async function openStore<A, R, K, I extends Row, E, X extends Work>(recovery: Re
   try {
     store = await stores.open(partition);
   } catch (error) {
+    if (!misfit(error)) throw error;
     return discard(recovery, undefined, (error as Error).message);
   }
   const version = store.meta?.version;

@@ -19,6 +19,15 @@ const LETTER_TABLE = new Map(Object.entries(TABLES).map(([table, letter]) => [le
 const KEYS = { keys: true, values: false, keyEncoding: 'buffer', valueEncoding: 'buffer' } as const;
 const BUFFERS = { keys: true, values: true, keyEncoding: 'buffer', valueEncoding: 'buffer' } as const;
 
+/** A full disk, or another opener in this process: the files are sound, and throwing them away would mend nothing. */
+const NOT_ITS_FAULT = /No space left|Disk quota|Too many open files|lock hold by current process/;
+
+/** Of an opening that failed the binding says only that it did; RocksDB's own words stand in the cause. */
+function reasonOf(error: unknown): string {
+  const { message, cause } = error as Error;
+  return cause instanceof Error ? reasonOf(cause) : message;
+}
+
 export function rocksStores(directory: string): Stores {
   const location = (partition: number) => join(directory, `partition-${partition}`);
   return {
@@ -38,7 +47,9 @@ export function rocksStores(directory: string): Stores {
       } catch (cause) {
         // Its lock is let go: the caller destroys the store and opens it again.
         await db?.close();
-        throw new EvenkeelError('store_ahead', `the store of partition ${partition} does not open: ${(cause as Error).message}`, { cause });
+        const why = reasonOf(cause);
+        const code = NOT_ITS_FAULT.test(why) ? 'unavailable' : 'store_ahead';
+        throw new EvenkeelError(code, `the store of partition ${partition} does not open: ${why}`, { cause });
       }
     },
     destroy: (partition) => rm(location(partition), { recursive: true, force: true }),
@@ -128,8 +139,13 @@ class RocksStore implements Store {
     };
   }
 
-  close(): Promise<void> {
-    return this.#db.close();
+  async close(): Promise<void> {
+    try {
+      await this.#db.close();
+    } catch {
+      // What a full disk did not take cannot be flushed, and is read again from the log. The files are let go; the binding learns of it now.
+      await this.#db.close();
+    }
   }
 }
 

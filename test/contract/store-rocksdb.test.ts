@@ -1,4 +1,4 @@
-import { spawn } from 'node:child_process';
+import { execFileSync, spawn } from 'node:child_process';
 import { mkdtempSync, readdirSync, rmSync, statSync, truncateSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -78,6 +78,25 @@ describe('a store on RocksDB', () => {
       await store.close();
     }
   }, 30_000);
+
+  test('whose disk takes no more is closed all the same, and opened again with what was written', () => {
+    const script = fileURLToPath(new URL('./store-limited.ts', import.meta.url));
+    // 256 KiB a file.
+    const said = execFileSync('bash', ['-c', `ulimit -S -f 256; exec "$0" "$@"`, process.execPath, script, directory()], { encoding: 'utf8' });
+    const { written, refused, found } = JSON.parse(said) as { written: number; refused: string; found: number };
+    expect(refused).toMatch(/File too large/);
+    expect(written).toBeGreaterThan(10);
+    expect(found).toBe(written);
+  }, 30_000);
+
+  test('that is open already in this process says so, and nobody throws it away', async () => {
+    const at = directory();
+    const [stores, others] = [rocksStores(at), rocksStores(at)];
+    const store = await stores.open(0);
+    await expect(others.open(0)).rejects.toMatchObject({ code: 'unavailable', message: expect.stringMatching(/lock hold/) });
+    await store.close();
+    await (await others.open(0)).close();
+  });
 
   test('whose write-ahead log lost its end holds exactly the batches before it', async () => {
     const at = directory();
