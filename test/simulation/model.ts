@@ -181,6 +181,7 @@ export class Model {
       case 'request_finished':
         return this.#finished(event, books, at);
       case 'step_started':
+      case 'step_refused':
       case 'step_finished':
       case 'step_failed':
       case 'cost_recorded':

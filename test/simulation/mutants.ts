@@ -36,7 +36,7 @@ const account = (change: (account: Parameters<Support['ready']>[0]) => Parameter
     ready: (of, item, now) => right.ready(change(of), item, now),
     decide: (rows, input, now) => right.decide(input.kind === 'dispatch' ? { ...rows, account: change(rows.account) } : rows, input, now),
   }));
-const edit = (file: string, line: string, becomes: string): Mutation => ({ edit: { file: `streams/engine/${file}`, line, becomes } });
+const edit = (file: string, line: string, becomes: string): Mutation => ({ edit: { file: `streams/${file}`, line, becomes } });
 type Rows = Parameters<Support['decide']>[0];
 type Steps = NonNullable<NonNullable<Rows['item']>['turn']>['steps'];
 const steps = (rows: Rows, change: (step: Steps[number]) => Steps[number]): Rows =>
@@ -131,14 +131,14 @@ const IN_THE_SOURCE: readonly Mutant[] = [
     name: 'decided-on-committed-rows',
     what: 'a decision does not see what was decided before it in the same transaction',
     caught: /was lost: the dispatch of .* changed nothing|invariant/,
-    ...edit('round.ts', 'machine.decide(overlay.state(input), input, now)', 'machine.decide(overlay.committedState(input), input, now)'),
+    ...edit('engine/round.ts', 'machine.decide(overlay.state(input), input, now)', 'machine.decide(overlay.committedState(input), input, now)'),
   },
   {
     name: 'effect-before-commit',
     what: 'an effect starts before the event that allows it has committed',
     caught: /effects: .* no committed event allows it/,
     ...edit(
-      'task.ts',
+      'engine/task.ts',
       'await this.#commit(round, now);',
       `this.#running.reconcile(this.#overlay.touchedItems().map(({ row, item }) => ({ row, work: item && this.#options.machine.effect(item) })));
        await this.#commit(round, now);`,
@@ -148,80 +148,84 @@ const IN_THE_SOURCE: readonly Mutant[] = [
     name: 'overlay-kept',
     what: 'what was decided for a commit that failed is kept when the partition is opened again',
     caught: /its start is not committed|invariant/,
-    ...edit('task.ts', 'this.#overlay = new Overlay(machine, this.#store);', 'this.#overlay ??= new Overlay(machine, this.#store);'),
+    ...edit('engine/task.ts', 'this.#overlay = new Overlay(machine, this.#store);', 'this.#overlay ??= new Overlay(machine, this.#store);'),
   },
   {
     name: 'words-not-read-again',
     what: 'recovery reads the history and not the words',
     caught: /invariant 3: the words of/,
-    ...edit('recover.ts', 'await readWords(recovery, log, store, folder.meta);', ';'),
+    ...edit('engine/recover.ts', 'await readWords(recovery, log, store, folder.meta);', ';'),
   },
   {
     name: 'words-without-their-request',
     what: 'the words of two requests of one tenant share a key',
     caught: /invariant (3|8)/,
-    ...edit('keys.ts', '{wordsName(mark, step)}', '{step}'),
+    ...edit('engine/keys.ts', '{wordsName(mark, step)}', '{step}'),
   },
   {
     name: 'queue-not-refilled',
     what: 'the fair queue is empty after a partition was opened',
     caught: /liveness: .* is the head/,
-    ...edit('rebuild.ts', 'fair.touch(tenant, now);', ';'),
+    ...edit('engine/rebuild.ts', 'fair.touch(tenant, now);', ';'),
   },
   {
     name: 'running-not-resumed',
     what: 'what ran when a partition was lost does not run in its next owner',
     caught: /invariant 11: .* is still running/,
-    ...edit('task.ts', 'this.#running.adopt(wanted);', 'this.#running.adopt([]);'),
+    ...edit('engine/task.ts', 'this.#running.adopt(wanted);', 'this.#running.adopt([]);'),
   },
   {
     name: 'cap-by-transaction',
     what: 'what one transaction starts is not counted before its end',
     caught: /invariant 7: .* starts as number|liveness: .* is the head/,
-    ...edit('round.ts', 'running + overlay.runningDelta < cap; started++', 'running < cap; started++'),
+    ...edit('engine/round.ts', 'running + overlay.runningDelta < cap; started++', 'running < cap; started++'),
   },
   {
     name: 'takeover-over-the-cap',
     what: 'all that a takeover leaves running starts at once',
     caught: /invariant 7: \d+ effects run/,
-    ...edit('running.ts', 'if (this.#handles.size >= this.#cap) return;', ';'),
+    ...edit('engine/running.ts', 'if (this.#handles.size >= this.#cap) return;', ';'),
   },
   {
     name: 'fed-twice',
     what: 'a record that was fed twice before its first commit is decided twice',
     caught: /invariant 10: .* answers no record|invariant 2: /,
-    ...edit('inbox.ts', 'else if (consumed && consumed.next <= (next[consumed.topic] ?? 0)) again.push(entry);', 'else if (most < 0) again.push(entry);'),
+    ...edit(
+      'engine/inbox.ts',
+      'else if (consumed && consumed.next <= (next[consumed.topic] ?? 0)) again.push(entry);',
+      'else if (most < 0) again.push(entry);',
+    ),
   },
   {
     name: 'logged-inputs-decided-again',
     what: 'a record that is in the log already is decided again',
     caught: /invariant (2|10)/,
-    ...edit('inbox.ts', 'if (consumed && consumed.next <= position(consumed.topic)) logged.push(entry);', 'if (most < 0) logged.push(entry);'),
+    ...edit('engine/inbox.ts', 'if (consumed && consumed.next <= position(consumed.topic)) logged.push(entry);', 'if (most < 0) logged.push(entry);'),
   },
   {
     name: 'inputs-lost-with-their-commit',
     what: 'the inputs of a commit that failed are not put back',
     caught: /invariant (10|11)/,
-    ...edit('task.ts', 'this.#inbox.putBack(entries);', ';'),
+    ...edit('engine/task.ts', 'this.#inbox.putBack(entries);', ';'),
   },
   {
     name: 'told-before-commit',
     what: 'a caller is told before the transaction has committed',
     caught: /invariant 10: .* (caller|left no event)/,
-    ...edit('task.ts', 'await this.#commit(round, now);', 'round.resolve(entries); await this.#commit(round, now);'),
+    ...edit('engine/task.ts', 'await this.#commit(round, now);', 'round.resolve(entries); await this.#commit(round, now);'),
   },
   {
     name: 'readers-see-the-overlay',
     what: 'who peeks sees what has not committed',
     caught: /invariant 3: a reader sees/,
-    ...edit('task.ts', 'return this.store && this.#overlay.committedState(row);', 'return this.store && this.#overlay.state(row);'),
+    ...edit('engine/task.ts', 'return this.store && this.#overlay.committedState(row);', 'return this.store && this.#overlay.state(row);'),
   },
   {
     name: 'store-before-log',
     what: 'the store is written before the log has the transaction',
     caught: /invariant (3|4)/,
     ...edit(
-      'task.ts',
+      'engine/task.ts',
       'const committed = await this.#log.commit([this.#encode(batch), ...round.events, ...round.outputs], round.inputs);',
       `this.store.write(this.#overlay.writes(), this.#meta);
        const committed = await this.#log.commit([this.#encode(batch), ...round.events, ...round.outputs], round.inputs);`,
@@ -231,26 +235,26 @@ const IN_THE_SOURCE: readonly Mutant[] = [
     name: 'changes-of-a-dead-letter-kept',
     what: 'an input that fails half-way leaves what it changed',
     caught: /invariant/,
-    ...edit('round.ts', 'overlay.rollback();', ';'),
+    ...edit('engine/round.ts', 'overlay.rollback();', ';'),
   },
   {
     name: 'store-left-open',
     what: 'a task that is fenced while it opens keeps its store, and the next meets its lock',
     caught: /local store thrown away: the store is open/,
-    ...edit('task.ts', 'this.#end(error as Error);\n      await this.#log?.close();', ';'),
+    ...edit('engine/task.ts', 'this.#end(error as Error);\n      await this.#log?.close();', ';'),
   },
   {
     name: 'stale-row-cache',
     what: 'a committed row is read as it was before',
     caught: /invariant|was lost|decision/,
-    ...edit('overlay.ts', 'cache.set(key, cell.after);', ';'),
+    ...edit('engine/overlay.ts', 'cache.set(key, cell.after);', ';'),
   },
   {
     name: 'batch-record-last',
     what: 'a transaction’s batch record stands after its events',
     caught: /history at offset \d+: an event outside a batch/,
     ...edit(
-      'task.ts',
+      'engine/task.ts',
       'const committed = await this.#log.commit([this.#encode(batch), ...round.events, ...round.outputs], round.inputs);',
       'const committed = await this.#log.commit([...round.events, this.#encode(batch), ...round.outputs], round.inputs);',
     ),
@@ -259,37 +263,43 @@ const IN_THE_SOURCE: readonly Mutant[] = [
     name: 'time-goes-back',
     what: 'the task follows the broker’s clock wherever it steps',
     caught: /invariant 5: time goes back/,
-    ...edit('broker-time.ts', 'if (time <= this.now()) return;', ';'),
+    ...edit('engine/broker-time.ts', 'if (time <= this.now()) return;', ';'),
   },
   {
     name: 'time-runs-ahead',
     what: 'the time of a process is counted from its start, not from the broker’s last word',
     caught: /invariant 5: time is \d+ ms ahead/,
-    ...edit('broker-time.ts', 'this.#since = this.#clock.monotonic();', ';'),
+    ...edit('engine/broker-time.ts', 'this.#since = this.#clock.monotonic();', ';'),
+  },
+  {
+    name: 'steps-counted-twice',
+    what: 'a step that is tried again counts as one more step',
+    caught: /invariant 7: step .* is refused without reason/,
+    ...edit('support/decide.ts', 'const steps = turn.steps.length - Number(known !== undefined);', 'const steps = turn.steps.length;'),
   },
   {
     name: 'snapshot-without-words',
     what: 'after a snapshot, words are read from the end of those it knows, not from the first that is still wanted',
     caught: /invariant 3: the words of/,
-    ...edit('snapshot-writer.ts', 'words: this.#words,', 'words: positions.words,'),
+    ...edit('engine/snapshot-writer.ts', 'words: this.#words,', 'words: positions.words,'),
   },
   {
     name: 'old-manifest-stays',
     what: 'a snapshot is written under the manifest of the one before it',
     caught: /invariant 3: .* the snapshot of batch \d+/,
-    ...edit('snapshot-writer.ts', '? [this.#record(manifestKey(this.#target.slot), undefined), chunk] : [chunk];', '? [chunk] : [chunk];'),
+    ...edit('engine/snapshot-writer.ts', '? [this.#record(manifestKey(this.#target.slot), undefined), chunk] : [chunk];', '? [chunk] : [chunk];'),
   },
   {
     name: 'clock-set-back-not-seen',
     what: 'after the broker’s clock was set back, requests are taken for as old as the step',
     caught: /liveness: .* refused as late at once/,
-    ...edit('broker-time.ts', 'this.#behind = this.now() - time;', ';'),
+    ...edit('engine/broker-time.ts', 'this.#behind = this.now() - time;', ';'),
   },
   {
     name: 'no-alarm-for-deadlines',
     what: 'a deadline falls only when something else happens',
     caught: /liveness: .* past their deadline/,
-    ...edit('task.ts', 'const at = due === undefined ? wakeAt : Math.min(due, wakeAt ?? due);', 'const at = wakeAt;'),
+    ...edit('engine/task.ts', 'const at = due === undefined ? wakeAt : Math.min(due, wakeAt ?? due);', 'const at = wakeAt;'),
   },
 ];
 

@@ -27,7 +27,7 @@ export type Request = {
   outcome: string;
 };
 
-type StepEvent = EventOf<'step_started' | 'step_finished' | 'step_failed' | 'cost_recorded' | 'hold_settled'>;
+type StepEvent = EventOf<'step_started' | 'step_refused' | 'step_finished' | 'step_failed' | 'cost_recorded' | 'hold_settled'>;
 export type BillOf = (request: string, step: string, attempt: number) => Amount | undefined;
 
 export class Steps {
@@ -42,6 +42,8 @@ export class Steps {
     switch (event.type) {
       case 'step_started':
         return this.#stepStarted(event, request, books);
+      case 'step_refused':
+        return this.#stepRefused(event, request, books);
       case 'step_finished':
         return this.#stepFinished(event, request, books);
       case 'step_failed':
@@ -71,6 +73,25 @@ export class Steps {
       this.#broken(7, `${of} calls a tool beside ${own} of ${maxToolFanOut} and ${books.toolCalls} of ${maxToolCalls}`);
     if (calls === 'tool') books.toolCalls++;
     request.steps.set(step, { attempt, kind, calls, worst: { money, tokens }, open: true, charged: false, done: false });
+  }
+
+  /** A refusal has its reason; what it needed is not in the event, but that it was more than there is. */
+  #stepRefused({ step, code, limitName, limit, observed }: EventOf<'step_refused'>, request: Request, books: Books): void {
+    const before = request.steps.get(step);
+    const open = [...request.steps].filter(([name, each]) => name !== step && each.open).map(([, each]) => each);
+    const left = open.filter(({ charged }) => !charged).reduce((rest, { worst }) => minus(rest, worst), minus(request.held, request.costs));
+    const others = request.steps.size - Number(before !== undefined);
+    const { maxSteps, maxToolCalls, maxToolFanOut } = books.policy;
+    const reasons: Record<string, boolean> = {
+      '': code === 'unsafe_repeat' && before?.kind === 'unsafe',
+      request_steps: others >= maxSteps,
+      request_budget: limit === left.money && observed > limit,
+      request_tokens: limit === left.tokens && observed > limit,
+      tool_fan_out: open.filter(({ calls }) => calls === 'tool').length >= maxToolFanOut,
+      tool_calls_in_flight: books.toolCalls >= maxToolCalls,
+    };
+    if (reasons[limitName] === false)
+      this.#broken(7, `step ${step} of ${request.id} is refused without reason: ${code} by ${limitName}, ${observed} of ${limit}`);
   }
 
   #cost(event: EventOf<'cost_recorded'>, request: Request, books: Books): void {
