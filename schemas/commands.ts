@@ -22,6 +22,8 @@ export const COMMANDS = {
     reference: withDefault(string, ''),
     incurredAt: nullable(long),
   }),
+  /** What a gateway refused by itself in the last seconds, so that the history knows of a flood that never reached the log. */
+  report_refusals: record('report_refusals', { ...head, limitName: string, count: long, since: long }),
 } as const;
 
 type CommandShapes = typeof COMMANDS;

@@ -119,6 +119,8 @@ export const EVENTS = {
     /** Of the table of limits. */
     limitName: withDefault(string, ''),
   }),
+  /** Counted by a gateway, by limit: they never reached the log. A report that is sent twice counts twice. */
+  refusals_reported: record('refusals_reported', { tenant, by: string, limitName: string, count: long, since: long }),
   request_conflicted: record('request_conflicted', { ...ofRequest, bodyDigest: string }),
   /** Placed at dispatch: from here on the request runs. `mode` is the rung it starts on. */
   hold_placed: record('hold_placed', { ...ofRequest, ...windowKeys, amount: money, degraded, tokens: withDefault(long, 0) }),

@@ -66,7 +66,7 @@ export const TOPICS = {
     maxMessageBytes: 1_048_576,
     writers: ['gateway', 'operator', 'runtime'],
     readers: ['runtime'],
-    holds: 'policy, budget grants, outside costs, suspend and resume',
+    holds: 'policy, budget grants, outside costs, suspend and resume, counts of refusals',
   },
   'tenant.events': {
     records: events,

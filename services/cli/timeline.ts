@@ -118,6 +118,8 @@ function facts(event: Event): string {
       return `from ${event.source}, estimate ${dollars(event.estimate)}`;
     case 'request_refused':
       return `${event.limitName || event.code}: limit ${event.limit}, observed ${event.observed}`;
+    case 'refusals_reported':
+      return `${event.count} refused by ${event.limitName} before the log since ${new Date(event.since).toISOString()}, counted by ${event.by}`;
     case 'hold_placed':
       return `held ${dollars(event.amount)}${event.degraded ? `, degraded: ${rung(event.degraded)}` : ''}`;
     case 'step_started':

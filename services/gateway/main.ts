@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import { createCodec } from '#schemas/codec.ts';
 import { platformSignatureKey } from '#schemas/signature.ts';
 import { partitionOf, RUNTIME_GROUP } from '#schemas/topics.ts';
+import type { Output } from '#streams/engine/machine.ts';
 import { openProjection } from '#streams/engine/projection.ts';
 import { partitionCount } from '#streams/kafka/admin.ts';
 import { createKafka, withAdmin } from '#streams/kafka/client.ts';
@@ -22,6 +23,7 @@ import { Lifecycle } from './lifecycle.ts';
 import { measure } from './metrics.ts';
 import { RateCounter } from './rate.ts';
 import { recall } from './recall.ts';
+import { RefusalReports } from './refusal-reports.ts';
 import { Results } from './results.ts';
 import { createServer } from './server.ts';
 import { StreamBound } from './sse.ts';
@@ -68,6 +70,8 @@ async function start({ config, log, metrics, watchdog, fail }: Context): Promise
     recall(view, projection.store(partition));
     lag.add({ topic: 'tenant.events', partition, position: () => projection.position(partition) });
   }
+  const send = (records: readonly Output[]) => sender.send(records);
+  const reports = new RefusalReports({ codec, partitions, instance: config.instance, send, random: randomUUID, now: () => view.now, warn });
   const auth = new Authenticator(loadIssuers(config.issuersFile, config.httpHost));
   const app = await createServer(
     {
@@ -77,7 +81,7 @@ async function start({ config, log, metrics, watchdog, fail }: Context): Promise
       masterKey: config.masterKey,
       platformKey: platformSignatureKey(config.masterKey),
       partitions,
-      send: (records) => sender.send(records),
+      send,
       peek: (row) => projection.peek(row),
       result: (partition, tenant, request, ms) => results.arrival(partition, tenant, request, ms),
       placeOf: placesFrom(owners, config.masterKey, warn),
@@ -85,7 +89,10 @@ async function start({ config, log, metrics, watchdog, fail }: Context): Promise
       rate: new RateCounter(),
       streams: new StreamBound(STREAMS_OF_ONE_TENANT),
       view,
-      refused: measured.refused,
+      refused(tenant, code, limitName) {
+        measured.refused(tenant, code);
+        reports.count(tenant, limitName);
+      },
       random: randomUUID,
       verdictMs: VERDICT_MS,
       commandMs: COMMAND_MS,
@@ -99,6 +106,7 @@ async function start({ config, log, metrics, watchdog, fail }: Context): Promise
     async close() {
       lag.close();
       await app.close();
+      await reports.close();
       await projection.close();
       await results.close();
       await Promise.all([owners.close(), vault.close(), sender.close(), reader.close(), ends.close()]);

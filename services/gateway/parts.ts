@@ -36,7 +36,7 @@ export type GatewayParts = {
   readonly streams: StreamBound;
   readonly view: View;
   /** A refusal of the gateway's own, for its metrics. */
-  readonly refused: (tenant: TenantId, code: ErrorCode) => void;
+  readonly refused: (tenant: TenantId, code: ErrorCode, limitName: string) => void;
   readonly random: () => string;
   /** How long a client waits for the task's verdict, ms. */
   readonly verdictMs: number;

@@ -20,7 +20,7 @@ export function checkRate({ peek, rate, refused, view }: GatewayParts, tenant: T
   const { requestsPerSecond, burst } = account.policy;
   const allowance = rate.take(tenant, account.policy, Date.now());
   if (allowance.retryAfterMs === undefined) return allowance;
-  refused(tenant, 'rate_limited');
+  refused(tenant, 'rate_limited', RATE_LIMIT);
   const wait = Math.ceil(allowance.retryAfterMs);
   const detail = `${tenant} may send ${requestsPerSecond} requests/s with a burst of ${burst}, which is used up; try again in ${wait} ms`;
   const refusedBy = {
@@ -44,7 +44,7 @@ export function checkLimits({ peek, refused, view }: GatewayParts, tenant: Tenan
   const ask: Ask = { cost: 0 as Ask['cost'], tokens: 0, waiting: conversation?.waiting.length ?? 0, deadline };
   const no = refusal('accept', account, ask, now);
   if (!no) return;
-  refused(tenant, no.refusal.code);
+  refused(tenant, no.refusal.code, no.limit.name);
   throw limited(no, tenant, view.offset(tenant), now);
 }
 

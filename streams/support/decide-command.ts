@@ -7,6 +7,7 @@ import type { Instant, MicroUsd } from '#schemas/ids.ts';
 import { applyPolicy, DEFAULT_POLICY, type Policy } from '#schemas/policy.ts';
 import type { Rows } from './evolve.ts';
 import { balance, keyOf, windowKeys } from './ledger.ts';
+import { LIMITS } from './limits.ts';
 import type { Account, Mark } from './state.ts';
 
 export function decideCommand({ account, mark }: Rows, command: Command, now: Instant): readonly Event[] {
@@ -35,6 +36,12 @@ export function decideCommand({ account, mark }: Rows, command: Command, now: In
       const wrong = wrongAmount({ amount, tokens });
       if (wrong) return refuse('amount_invalid', wrong);
       return [{ type: 'budget_granted', ...head, window, key: keyOf(window, windowKeys(now)), amount: amount as MicroUsd, tokens }];
+    }
+    case 'report_refusals': {
+      const { by, limitName, count, since } = command;
+      const known = LIMITS.some(({ name }) => name === limitName) && Number.isSafeInteger(count) && count > 0 && count <= MOST_REFUSALS;
+      if (!known) return refuse('body_invalid', 'limitName: of the table of limits; count: a whole number above 0');
+      return [{ type: 'refusals_reported', tenant: command.tenantId, by, limitName, count, since }];
     }
     case 'record_cost':
       return recordCost(account, command, now, head, refuse);
@@ -69,6 +76,7 @@ type Refuse = (code: ErrorCode, field?: string | null) => readonly Event[];
 const DAY_MS = 86_400_000;
 /** A fact that names its time is counted once for ever: its key is remembered for longer than it may come late (evolve.ts). */
 export const OLDEST_FACT_MS = 35 * DAY_MS;
+const MOST_REFUSALS = 1e12;
 const CLOCKS_APART_MS = 60_000;
 const REFERENCE = /^[\w.:/+@-]{0,100}$/;
 /** A fact or grant of more than a billion dollars is a slip of the keyboard, and sums stay within 2^53. */

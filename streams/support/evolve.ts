@@ -31,6 +31,7 @@ export function rowOf(event: Event): Row {
       return { tenant, item: undefined, mark: event.request };
     case 'step_refused':
     case 'request_refused':
+    case 'refusals_reported':
     case 'request_conflicted':
     case 'alert_raised':
     case 'forecast_raised':
@@ -184,6 +185,7 @@ const FOLDS: { readonly [K in Event['type']]: Fold<EventOf<K>> } = {
   command_refused: (rows) => rows,
   request_queued: queued,
   request_refused: (rows) => account(rows, { refused: rows.account.refused + 1 }),
+  refusals_reported: (rows, { count }) => account(rows, { refused: rows.account.refused + count }),
   request_conflicted: (rows) => rows,
   hold_placed: held,
   step_started: stepStarted,

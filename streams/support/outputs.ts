@@ -43,6 +43,7 @@ export function outputs(codec: Codec, after: Rows, event: Event, input: Input): 
     case 'policy_set':
     case 'tenant_suspended':
     case 'tenant_resumed':
+    case 'refusals_reported':
     case 'budget_granted':
     case 'outside_cost_recorded':
     case 'command_refused':

@@ -233,6 +233,16 @@ describe('at the door', () => {
   });
 });
 
+test('what a gateway refused by itself is counted, by a limit of the table; no key is remembered for it', () => {
+  const report = (limitName: string, count: number) => command({ type: 'report_refusals', ...says('gateway-7'), limitName, count, since: NOON });
+  const { world, when } = given(create());
+  expect(when(report('requests_per_second', 40))).toMatchObject([{ type: 'refusals_reported', limitName: 'requests_per_second', count: 40 }]);
+  when(report('queue_length', 2));
+  expect(world.account.refused).toBe(42);
+  for (const wrong of [report('nonsense', 1), report('queue_length', 0)])
+    expect(when(wrong)).toMatchObject([{ type: 'command_refused', code: 'body_invalid' }]);
+});
+
 test('a policy that has changed since is not overwritten', () => {
   const { when } = given(create(), set('a', { maxInFlight: 4 }));
   expect(when(set('b', { maxInFlight: 5 }, 1))).toMatchObject([{ type: 'command_refused', code: 'policy_version_conflict' }]);
