@@ -77,7 +77,7 @@ const AT_THE_PORTS: readonly Mutant[] = [
   {
     name: 'lost-step-is-free',
     what: 'a step that started and has no result is not presumed spent',
-    caught: /invariant 4/,
+    caught: /invariant (4|7)/,
     ...decide((rows, input, now, right) => right(rows, input, now).filter((event) => event.type !== 'cost_recorded' || !event.presumed)),
   },
   {
@@ -240,7 +240,7 @@ const IN_THE_SOURCE: readonly Mutant[] = [
   {
     name: 'store-left-open',
     what: 'a task that is fenced while it opens keeps its store, and the next meets its lock',
-    caught: /local store thrown away: the store is open/,
+    caught: /invariant 3: .* the store is open, and has its lock/,
     ...edit('engine/task.ts', 'this.#end(error as Error);\n      await this.#log?.close();', ';'),
   },
   {
