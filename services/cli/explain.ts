@@ -2,10 +2,10 @@
 import pc from 'picocolors';
 import { parseRequestId } from '#schemas/ids.ts';
 import { EXIT } from '../exit.ts';
-import { type Command, CommandError, parseOptions, UsageError } from './command.ts';
+import { type Command, CommandError, parseOptions, tenantOption, UsageError } from './command.ts';
 import { Operator } from './operator.ts';
 
-const OPTIONS = { json: { type: 'boolean' } } as const;
+const OPTIONS = { tenant: { type: 'string' }, json: { type: 'boolean' } } as const;
 
 type Waiting = {
   readonly waits_for: string;
@@ -31,8 +31,12 @@ export type Explained = {
 export const explain: Command = {
   name: 'explain',
   summary: 'Says what a request waits for, who is ahead of it, and until when.',
-  usage: 'npm run explain -- <r_…> [--json]',
-  options: ['<r_…>                      the request, as the answer to its publication names it', '--json                     exactly one object on stdout'],
+  usage: 'npm run explain -- <r_…> [--tenant <tenant>] [--json]',
+  options: [
+    '<r_…>                      the request, as the answer to its publication names it',
+    '--tenant <tenant>          whose it is; without it, all tenants are asked for it',
+    '--json                     exactly one object on stdout',
+  ],
   examples: ['npm run explain -- r_3tQv9mYc0Zk1xWb7LhPs2A', 'npm run --silent explain -- r_3tQv9mYc0Zk1xWb7LhPs2A --json | jq .waiting'],
   async run(args, terminal) {
     const { values, positionals } = parseOptions(args, OPTIONS);
@@ -40,7 +44,8 @@ export const explain: Command = {
     if (id === undefined) throw new UsageError('which request is meant?');
     if (extra !== undefined) throw new UsageError(`unexpected argument: ${extra}`);
     if (parseRequestId(id) === undefined) throw new UsageError(`${id}: r_ and 22 letters, as the answer names it`);
-    const found = (await (await Operator.connect()).get(`/v1/requests/${id}/explain`)) as Explained;
+    const tenant = values.tenant === undefined ? undefined : tenantOption(values.tenant);
+    const found = (await (await Operator.connect(tenant)).get(`/v1/requests/${id}/explain`)) as Explained;
     if (typeof found.stage !== 'string')
       throw new CommandError('The gateway’s answer has no stage.', 'Is EVENKEEL_GATEWAY_URL the address of an Evenkeel gateway?');
     for (const line of values.json ? [JSON.stringify(found)] : asLines(found)) terminal.out(line);

@@ -1,5 +1,6 @@
 /** The gateway's admin API as an operator calls it: what a command did, where that stands in the history, and what to do when it was refused. */
 import { randomUUID } from 'node:crypto';
+import type { TenantId } from '#schemas/ids.ts';
 import { CommandError, type Terminal } from './command.ts';
 import { Gateway, type GatewayReply } from './gateway.ts';
 import { gatewayUrl, mint } from './local.ts';
@@ -24,8 +25,9 @@ export class Operator {
     this.#gateway = gateway;
   }
 
-  static async connect(): Promise<Operator> {
-    return new Operator(new Gateway(await gatewayUrl(), await mint({ tenant: undefined, role: 'operator', subject: 'operator' })));
+  /** For one tenant, or for all. */
+  static async connect(tenant?: TenantId): Promise<Operator> {
+    return new Operator(new Gateway(await gatewayUrl(), await mint({ tenant, role: 'operator', subject: 'operator' })));
   }
 
   /** `key` makes a repeat harmless. @throws CommandError with what the gateway said, and what to do */
