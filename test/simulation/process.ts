@@ -258,9 +258,12 @@ export class Process {
   /** A process may die right after a write, and a dead one writes nothing. A store is opened by one at a time, as RocksDB's lock has it. */
   #stores({ stores }: Disk): Stores {
     const { disk } = this;
+    const { faults, time, chance } = this.world;
     const wrap = (store: Store): Store => {
       const write = (...args: Parameters<Store['write']>) => {
         if (!this.alive) throw new Error('this process is dead');
+        if (faults.strikes('disk full for a while')) disk.fullUntil = time.now + chance.next() * HANGS_MS;
+        this.#room();
         store.write(...args);
         if (this.world.faults.strikes('crash after the store’s write')) this.die();
       };
@@ -274,6 +277,7 @@ export class Process {
     return {
       ...stores,
       open: async (partition) => {
+        this.#room();
         if (disk.open) throw new Error('the store is open, and has its lock');
         disk.open = wrap(await stores.open(partition));
         return disk.open;
@@ -291,6 +295,10 @@ export class Process {
           if (this.alive) world.model.seen(peeked(task, input));
         });
     }
+  }
+
+  #room(): void {
+    if (this.disk.fullUntil > this.world.time.now) throw new EvenkeelError('unavailable', 'No space left on device');
   }
 
   /** The consumer's side of one topic: records in order, from where the task stands; now and then some again. */

@@ -26,7 +26,7 @@ const SESSION_MS = 5_000;
 /** Of disks, so many are opened again with a look at what a process left on them. */
 const DISKS_CHECKED = 0.25;
 
-export type Disk = { readonly stores: Stores; user: Process | undefined; open: Store | undefined; refeed: boolean };
+export type Disk = { readonly stores: Stores; user: Process | undefined; open: Store | undefined; refeed: boolean; fullUntil: number };
 
 const codec = createCodec(localSchemas());
 const machine = support(codec);
@@ -214,7 +214,7 @@ export class World {
       return this.chance.pick(free);
     }
     if (old) this.faults.struck('disk lost');
-    const disk: Disk = { stores: memoryStores(), user: undefined, open: undefined, refeed: false };
+    const disk: Disk = { stores: memoryStores(), user: undefined, open: undefined, refeed: false, fullUntil: 0 };
     this.#disks.push(disk);
     return disk;
   }
