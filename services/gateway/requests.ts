@@ -15,7 +15,7 @@ import type { Happened } from './lifecycle.ts';
 import { type GatewayParts, idempotencyKey, identify, mustBe, partition } from './parts.ts';
 import { Problem, rateHeaders } from './problems.ts';
 import { checkLimits, checkRate, refusedByTask } from './refusals.ts';
-import { EXAMPLES, object, PROBLEMS, security, withKey } from './shapes.ts';
+import { EXAMPLES, object, PROBLEMS, security, withKey, withWait } from './shapes.ts';
 
 const REQUESTS: Topic = 'support.requests';
 type Body = { readonly message: string; readonly conversation_id?: string; readonly deadline_ms?: number; readonly metadata?: Record<string, unknown> };
@@ -26,6 +26,7 @@ const MOST = { message: 16_384, conversation: 200, metadata: 4_096 };
 /** A result that has not come this long after its request's end is gone: it was kept for less time than the request's mark. */
 const RESULT_COMES_WITHIN_MS = 60_000;
 const RESULT_WAIT_MS = 1_000;
+const MOST_WAIT_MS = 60_000;
 
 const BODY = {
   ...object(['message'], {
@@ -45,8 +46,9 @@ export function requestRoutes(app: FastifyInstance, parts: GatewayParts): void {
     description:
       'Answered when the task has decided: queued, or refused with the limit that said no. After a second without a verdict: `submitted`, and the record is safe.',
     body: BODY,
-    headers: withKey('The same key is the same request: a repeat returns it, with another body it is refused.'),
+    headers: withWait(withKey('The same key is the same request: a repeat returns it, with another body it is refused.')),
     response: {
+      200: { description: 'It ended within the wait that was preferred', type: 'object', additionalProperties: true, examples: [EXAMPLES.finished] },
       202: { description: 'Accepted', type: 'object', additionalProperties: true, examples: [EXAMPLES.published] },
       ...PROBLEMS(400, 401, 403, 409, 413, 422, 429, 503),
     },
@@ -54,7 +56,13 @@ export function requestRoutes(app: FastifyInstance, parts: GatewayParts): void {
   app.post<{ Body: Body }>('/v1/requests', { schema: { ...post, security, tags } }, async (request, reply) => {
     const caller = await identify(parts, request);
     const { published, allowance } = await publish(parts, caller, request.body, idempotencyKey(request));
-    return reply.code(202).header('location', published.links.self).headers(rateHeaders(allowance)).send(published);
+    reply.header('location', published.links.self).headers(rateHeaders(allowance));
+    const ended = await endWithin(parts, caller, published.request_id, preferredWait(request.headers.prefer));
+    if (!ended) return reply.code(202).send(published);
+    return reply
+      .code(200)
+      .header('preference-applied', 'wait')
+      .send(await describe(parts, caller, ended));
   });
   const get = {
     summary: 'A request: its stage, while it waits what for, who is ahead and until when, and once finished its outcome and answer',
@@ -106,6 +114,29 @@ async function publish(parts: GatewayParts, caller: Caller, body: Body, key: str
   const record = recordOf(parts, caller, tenant, body, sent, sealed);
   const verdict = await parts.lifecycle.first(tenant, id, isVerdict(digest), parts.verdictMs, () => parts.send([record]));
   return { published: answerVerdict(verdict, id, digest), allowance };
+}
+
+/** `Prefer: wait=10` (RFC 7240), ms. A longer wait than ours is ours. */
+function preferredWait(prefer: string | string[] | undefined): number {
+  const seconds = /(?:^|[,;\s])wait=(\d{1,6})(?:$|[,;\s])/.exec(String(prefer ?? ''))?.[1];
+  return Math.min(Number(seconds ?? 0) * 1_000, MOST_WAIT_MS);
+}
+
+/** The request once it has ended; undefined when it has not within `ms`. */
+async function endWithin(parts: GatewayParts, caller: Caller, id: RequestId, ms: number): Promise<Mine | undefined> {
+  if (ms === 0) return undefined;
+  const { tenant } = caller;
+  const ended = () => (tenant ? parts.peek({ tenant, mark: id }).mark?.stage === 'finished' : false);
+  // Between the look and the listening there is no await: the end cannot slip between.
+  if (tenant && !ended())
+    await parts.lifecycle.first(
+      tenant,
+      id,
+      ({ type }) => type === 'request_finished',
+      ms,
+      () => Promise.resolve(),
+    );
+  return ended() ? mine(parts, caller, id) : undefined;
 }
 
 /** The schema counts characters; records are bounded in UTF-16 units. */

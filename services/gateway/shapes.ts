@@ -16,6 +16,14 @@ export const withKey = (description: string) => ({
   properties: { 'idempotency-key': { type: 'string', description } },
 });
 
+export const withWait = (headers: ReturnType<typeof withKey>) => ({
+  ...headers,
+  properties: {
+    ...headers.properties,
+    prefer: { type: 'string', description: '`wait=SECONDS` (RFC 7240), at most 60: a request that ends meanwhile is answered whole, with 200.' },
+  },
+});
+
 const id = 'r_3tQv9mYc0Zk1xWb7LhPs2A';
 export const EXAMPLES = {
   requestId: id,

@@ -51,6 +51,15 @@ async function finished(claims: Claims, id: string) {
 }
 
 describe('a request', () => {
+  test('Prefer: wait answers with the end when it comes in time, and with 202 when it does not', async () => {
+    const waited = await call(ann, 'POST', '/v1/requests', { message: 'How?' }, { prefer: 'respond-async, wait=10', 'idempotency-key': 'waited' });
+    expect(waited).toMatchObject({ status: 200, body: { stage: 'finished', outcome: 'answered' }, headers: { 'preference-applied': 'wait' } });
+    const again = await call(ann, 'POST', '/v1/requests', { message: 'How?' }, { prefer: 'wait=10', 'idempotency-key': 'waited' });
+    expect(again).toMatchObject({ status: 200, body: { request_id: waited.body.request_id, stage: 'finished' } });
+    const unasked = await call(ann, 'POST', '/v1/requests', { message: 'How?' }, { prefer: 'wait=soon' });
+    expect(unasked.status).toBe(202);
+  });
+
   test('is queued, answered, and read by who asked', async () => {
     const published = await ask(ann, { message: 'How do I?', metadata: { page: 1 } });
     expect(published.status).toBe(202);
