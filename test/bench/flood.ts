@@ -1,9 +1,7 @@
 /** One tenant that asks far more than its share: over Kafka with its own key and principal, and over HTTP with its own token. */
 import { generateKeyPairSync, type KeyObject, randomUUID } from 'node:crypto';
-import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { Pool } from 'undici';
-import { mintToken } from '#infra/local/issuer.ts';
 import { freePort } from '#infra/local/wait.mjs';
 import type { TenantId } from '#schemas/ids.ts';
 import type { Policy } from '#schemas/policy.ts';
@@ -12,6 +10,7 @@ import { partitionOf, producerPrincipal } from '#schemas/topics.ts';
 import { provisionTenant } from '#streams/kafka/admin.ts';
 import { createKafka } from '#streams/kafka/client.ts';
 import { createSender, type RecordSender } from '#streams/kafka/producer.ts';
+import { BenchIssuer } from './issuer.ts';
 import { pause } from './pace.ts';
 import type { BenchPlatform } from './platform.ts';
 
@@ -21,7 +20,6 @@ const CONNECTIONS = 256;
 const MOST_UNANSWERED = 2_000;
 const PASSWORD = 'bench-secret';
 const KID = 'flood';
-const ISSUER = 'http://127.0.0.1/bench';
 const QUESTION = 'How do I trust the proxy in front of my server, so that the address of the client is the right one?';
 export type Offered = { readonly kafka: number; readonly http: number; readonly perS: number; taken: number; refused: number; failed: number };
 
@@ -29,7 +27,7 @@ export class Flood {
   readonly #platform: BenchPlatform;
   readonly #tenant: TenantId;
   readonly #keys = generateKeyPairSync('ed25519');
-  readonly #issuer = generateKeyPairSync('ed25519');
+  readonly #issuer = new BenchIssuer();
   #sender!: RecordSender;
   #pool!: Pool;
   #token = '';
@@ -52,11 +50,9 @@ export class Flood {
     await provisionTenant({ kafka: this.#platform.client('admin'), settings, tenant: this.#tenant, passwords: { [username]: PASSWORD } });
     this.#sender = createSender(createKafka({ brokers: kafka.brokers, username, password: PASSWORD, clientId: 'bench.flood' }));
     const [issuers, port] = [join(dir, 'issuers.json'), await freePort()];
-    const jwk = { ...this.#issuer.publicKey.export({ format: 'jwk' }), kid: 'local', alg: 'EdDSA', use: 'sig' };
-    writeFileSync(issuers, JSON.stringify([{ issuer: ISSUER, jwks: { keys: [jwk] }, tenants: '*', roles: ['end_user'] }]));
+    this.#issuer.writeTo(issuers);
     await this.#platform.run('gateway', 'services/gateway/main.ts', 'gateway', { EVENKEEL_HTTP_PORT: String(port), EVENKEEL_ISSUERS_FILE: issuers });
-    const privateJwk = this.#issuer.privateKey.export({ format: 'jwk' });
-    this.#token = await mintToken({ issuer: { name: ISSUER, privateJwk } }, { tenant: this.#tenant, role: 'end_user', subject: 'flooder' });
+    this.#token = await this.#issuer.token({ tenant: this.#tenant, role: 'end_user', subject: 'flooder' });
     this.#pool = new Pool(`http://127.0.0.1:${port}`, { connections: CONNECTIONS });
   }
 

@@ -5,6 +5,7 @@ import { backlog } from './backlog.ts';
 import { commit } from './commit.ts';
 import { fair } from './fair.ts';
 import { fold } from './fold.ts';
+import { gateway } from './gateway.ts';
 import { idle } from './idle.ts';
 import { join } from './join.ts';
 import { pipeline } from './pipeline.ts';
@@ -12,13 +13,14 @@ import type { Report } from './report.ts';
 import { restart } from './restart.ts';
 import { slow } from './slow.ts';
 
-const BENCHES: Readonly<Record<string, () => Promise<Report>>> = { backlog, commit, fair, fold, idle, join, pipeline, restart, slow };
+const BENCHES: Readonly<Record<string, () => Promise<Report>>> = { backlog, commit, fair, fold, gateway, idle, join, pipeline, restart, slow };
 const HELP = `npm run bench -- NAME [--json]
 
   backlog a million queued requests of one tenant: memory, and another tenant's p95
   commit  a transaction's duration on a broker of its own
   fair    what nine tenants notice of a tenth that floods, and a thousand at once
   fold    restoring a ledger of 2 M cost events, against Kafka Streams (Maven and a JDK needed)
+  gateway accepted and answered requests over HTTP, beside a bare Fastify + kafkajs and LiteLLM's proxy (Python needed)
   idle    what a started platform costs when nothing happens (npm start first)
   join    from a runtime's start, or its predecessor's end, to all partitions open
   pipeline  the whole life of a request, sustained, beside a bare client loop

@@ -1,8 +1,6 @@
 /** Several gateways and a signed Kafka producer of one tenant, and what each said to whom. */
 import { generateKeyPairSync, randomUUID } from 'node:crypto';
-import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { mintToken } from '#infra/local/issuer.ts';
 import { freePort } from '#infra/local/wait.mjs';
 import { requestId, tenantSecret } from '#schemas/digest.ts';
 import type { TenantId } from '#schemas/ids.ts';
@@ -11,10 +9,10 @@ import { KID_HEADER, SIGNATURE_HEADER, signProducer } from '#schemas/signature.t
 import { auditPrincipal, partitionOf } from '#schemas/topics.ts';
 import { provisionTenant } from '#streams/kafka/admin.ts';
 import { createSender, type RecordSender } from '#streams/kafka/producer.ts';
+import { BenchIssuer } from '../bench/issuer.ts';
 import type { BenchPlatform } from '../bench/platform.ts';
 import type { Acknowledged } from '../chaos/evidence.ts';
 
-const ISSUER = 'http://127.0.0.1/desk';
 const QUESTION = 'How do I trust the proxy in front of my server?';
 
 export class Desk {
@@ -22,7 +20,7 @@ export class Desk {
   /** Answers that were no acknowledgement, by status. */
   readonly refused = new Map<number, number>();
   readonly #platform: BenchPlatform;
-  readonly #issuer = generateKeyPairSync('ed25519');
+  readonly #issuer = new BenchIssuer();
   readonly #producer = generateKeyPairSync('ed25519');
   readonly #sender: RecordSender;
   readonly #urls: string[] = [];
@@ -34,8 +32,7 @@ export class Desk {
 
   async startGateways(count: number): Promise<void> {
     const issuers = join(this.#platform.dir, 'issuers.json');
-    const jwk = { ...this.#issuer.publicKey.export({ format: 'jwk' }), kid: 'local', alg: 'EdDSA', use: 'sig' };
-    writeFileSync(issuers, JSON.stringify([{ issuer: ISSUER, jwks: { keys: [jwk] }, tenants: '*', roles: ['end_user', 'operator'] }]));
+    this.#issuer.writeTo(issuers);
     for (let at = 1; at <= count; at++) {
       const port = await freePort();
       const env = { EVENKEEL_HTTP_PORT: String(port), EVENKEEL_ISSUERS_FILE: issuers };
@@ -53,8 +50,7 @@ export class Desk {
   }
 
   token(tenant: TenantId | undefined, role: 'end_user' | 'operator' = 'end_user'): Promise<string> {
-    const privateJwk = this.#issuer.privateKey.export({ format: 'jwk' });
-    return mintToken({ issuer: { name: ISSUER, privateJwk } }, { tenant, role, subject: 'ann' });
+    return this.#issuer.token({ tenant, role, subject: 'ann' });
   }
 
   // biome-ignore lint/suspicious/noExplicitAny: a test looks at what the gateway really says.
