@@ -62,7 +62,6 @@ export type Protocol<D, T> = {
 
 cureIdleTimer();
 connectOnce();
-rememberCoordinators();
 
 export function createKafka({ brokers, username, password, tls, clientId, warn }: KafkaSettings): Kafka {
   const config: KafkaConfig = {
@@ -168,28 +167,5 @@ function connectOnce(): void {
     const pending = connecting.get(this) ?? connect.call(this).finally(() => connecting.delete(this));
     connecting.set(this, pending);
     return pending;
-  };
-}
-
-const TRANSACTION = 1;
-/** A coordinator that has moved is found again within it; retries last longer. */
-const REMEMBERED_MS = 1_000;
-
-/** A transaction asks for its coordinator before each of its steps, eight times in all: a third of its requests. It moves when a broker ends. */
-function rememberCoordinators(): void {
-  type Asked = { readonly groupId: string; readonly coordinatorType: number };
-  type Finder = { findGroupCoordinatorMetadata(asked: Asked): Promise<unknown>; remembers?: boolean };
-  const { prototype } = createRequire(import.meta.url)('kafkajs/src/cluster') as { prototype: Finder };
-  if (prototype.remembers) return;
-  prototype.remembers = true;
-  const find = prototype.findGroupCoordinatorMetadata;
-  const known = new WeakMap<Finder, { readonly id: string; readonly at: number; readonly found: unknown }>();
-  prototype.findGroupCoordinatorMetadata = async function (this: Finder, asked) {
-    if (asked.coordinatorType !== TRANSACTION) return find.call(this, asked);
-    const last = known.get(this);
-    if (last?.id === asked.groupId && performance.now() - last.at < REMEMBERED_MS) return last.found;
-    const found = await find.call(this, asked);
-    known.set(this, { id: asked.groupId, at: performance.now(), found });
-    return found;
   };
 }

@@ -7,8 +7,8 @@ import type { Kafka } from 'kafkajs';
 import { EvenkeelError } from '#schemas/errors.ts';
 import type { Instant, Offset } from '#schemas/ids.ts';
 import type { Output } from '#streams/engine/machine.ts';
+import { nextSend } from './batch-size.ts';
 import { type Cluster, classify, createCluster, errorOf, type Producing, sendTo } from './client.ts';
-import { nextSend } from './messages.ts';
 import { type Produced, produce } from './produce.ts';
 import { encodeBatch } from './record-batch.ts';
 

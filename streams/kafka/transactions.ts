@@ -8,8 +8,8 @@ import type { Kafka } from 'kafkajs';
 import type { Instant, Offset } from '#schemas/ids.ts';
 import type { Output } from '#streams/engine/machine.ts';
 import type { Offsets } from '#streams/engine/ports.ts';
+import { nextSend } from './batch-size.ts';
 import { type Cluster, createCluster, errorOf, sendTo, type TransactionBroker } from './client.ts';
-import { nextSend } from './messages.ts';
 import { PRODUCE_TIMEOUT_MS, produce } from './produce.ts';
 import { encodeBatch } from './record-batch.ts';
 

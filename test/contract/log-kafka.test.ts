@@ -1,6 +1,6 @@
-import { explicitPartition, toMessage } from '#streams/kafka/messages.ts';
 import { kafkaLog } from '#streams/kafka/partition-log.ts';
 import { Reader } from '#streams/kafka/reader.ts';
+import { explicitPartition, toMessage } from '#test/plain-producer.ts';
 import { client, until } from './kafka-under-test.ts';
 import { logContract } from './log.contract.ts';
 

@@ -6,8 +6,8 @@
 import type { Producer } from 'kafkajs';
 import type { Output } from '#streams/engine/machine.ts';
 import { createKafka, withAdmin } from '#streams/kafka/client.ts';
-import { explicitPartition, toMessage } from '#streams/kafka/messages.ts';
 import { createSender } from '#streams/kafka/producer.ts';
+import { explicitPartition, toMessage } from '#test/plain-producer.ts';
 
 type Settings = {
   readonly brokers: readonly string[];

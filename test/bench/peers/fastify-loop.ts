@@ -4,7 +4,7 @@
  */
 import fastify from 'fastify';
 import { createKafka } from '#streams/kafka/client.ts';
-import { explicitPartition } from '#streams/kafka/messages.ts';
+import { explicitPartition } from '#test/plain-producer.ts';
 
 type Settings = { readonly brokers: readonly string[]; readonly username: string; readonly password: string; readonly port: number; readonly topic: string };
 const { port, topic, ...settings } = JSON.parse(process.argv[2] as string) as Settings;

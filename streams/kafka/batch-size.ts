@@ -1,23 +1,11 @@
-/** From our outputs to kafkajs's messages, and to sends that the broker takes. */
-import type { Message } from 'kafkajs';
+/** What goes into one batch: the broker measures batches, and a thousand small records can be one batch too large. */
 import { AUDIT_TOPIC, TOPICS, type Topic } from '#schemas/topics.ts';
 import type { Output } from '#streams/engine/machine.ts';
 
-/** kafkajs makes one batch of a `send`, and the broker measures batches: a thousand small records can be one batch too large. */
 const LARGEST_SEND_BYTES = 512 * 1_024;
 const MOST_IN_ONE_SEND = 2_000;
 /** Lengths, deltas and the header of a batch; generously. */
 const OVERHEAD_BYTES = 64;
-
-export function toMessage({ key, value, headers, partition }: Output, fallback: number): Message {
-  const plain = Object.fromEntries(Object.entries(headers ?? {}).map(([name, header]) => [name, Buffer.from(header)]));
-  return { key, value: value === null ? null : Buffer.from(value), partition: partition ?? fallback, headers: plain };
-}
-
-/** Every record names its partition; kafkajs asks the partitioner all the same. */
-export function explicitPartition() {
-  return ({ message }: { readonly message: Message }): number => message.partition ?? 0;
-}
 
 /** How many of `records`, all of one topic, go into the next send: at least one, in all no more than the topic takes in one batch. */
 export function nextSend(records: readonly Output[]): number {

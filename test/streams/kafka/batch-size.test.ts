@@ -1,7 +1,7 @@
 import { expect, test } from 'vitest';
 import { TOPICS } from '#schemas/topics.ts';
+import { nextSend } from '#streams/kafka/batch-size.ts';
 import { classify } from '#streams/kafka/client.ts';
-import { nextSend } from '#streams/kafka/messages.ts';
 
 const bytes = Buffer.alloc(4_194_304);
 const record = (topic: string, size: number) => ({ topic, partition: 0, key: 'acme', value: bytes.subarray(0, size) });
