@@ -16,7 +16,6 @@ export type Fetched = {
   readonly topic: string;
   readonly partition: number;
   readonly code: number;
-  readonly highWatermark: Offset;
   readonly stable: Offset;
   readonly aborted: readonly Aborted[];
   readonly bytes: Buffer;
@@ -124,11 +123,13 @@ function decodeResponse(bytes: Buffer): Response {
 
 function decodePartition(topic: string, from: Cursor): Fetched {
   const [partition, code] = [from.int32(), from.int16()];
-  const [highWatermark, stable] = [Number(from.int64()), Number(from.int64())];
+  // The high watermark: a new leader's is not to be trusted.
+  from.int64();
+  const stable = Number(from.int64());
   from.int64();
   const aborted = from.list(() => ({ producer: from.int64(), first: Number(from.int64()) }));
   from.int32();
-  return { topic, partition, code, highWatermark, stable, aborted, bytes: from.take(Math.max(0, from.int32())) };
+  return { topic, partition, code, stable, aborted, bytes: from.take(Math.max(0, from.int32())) };
 }
 
 const HEADER = 61;

@@ -62,7 +62,8 @@ class Subscription {
   /** Takes what of an answer lies at its position or after it. */
   take(fetched: Fetched): void {
     const { records, next } = committedRecords(fetched, this.position);
-    const end = fetched.stable;
+    // A new leader's may lie before what has been read.
+    const end = Math.max(fetched.stable, next);
     const moved = next > this.position;
     this.position = next;
     this.failures = 0;
@@ -119,19 +120,19 @@ export class Reader {
    * @throws what the broker said last, when it has not answered for some seconds
    */
   async *read(topic: string, partition: number, from: Offset): AsyncGenerator<Batch> {
-    let position = from;
-    let end: Offset | undefined;
-    while (end === undefined || position < end) {
-      const fetched = await this.#trying(() => this.#fetchOne(topic, partition, position, end === undefined ? 0 : READ_WAIT_MS));
+    // Not as a fetch says it: a new leader's high watermark may lie before what the old one has acknowledged. Here it says so instead.
+    const end = await this.end(topic, partition);
+    let position = from > end ? await this.start(topic, partition) : from;
+    while (position < end) {
+      const fetched = await this.#trying(() => this.#fetchOne(topic, partition, position, READ_WAIT_MS));
       if (fetched.code === OFFSET_OUT_OF_RANGE) {
         position = await this.start(topic, partition);
         continue;
       }
-      end ??= fetched.highWatermark;
       const { records, next } = committedRecords(fetched, position);
       if (next === position) continue;
       position = next;
-      const within = records.filter((record) => record.offset < (end as Offset));
+      const within = records.filter((record) => record.offset < end);
       if (within.length > 0 || position >= end) yield { records: within, next: Math.min(position, end), end };
     }
   }
