@@ -37,6 +37,7 @@ export class Books {
 
   command(event: Event): void {
     if (event.type === 'tenant_created') this.created = true;
+    if (event.type === 'refusals_reported') this.refused += event.count;
     if (event.type === 'tenant_created' || event.type === 'policy_set') this.policy = event.policy;
     if (event.type === 'tenant_suspended' || event.type === 'tenant_resumed') this.suspended = event.type === 'tenant_suspended';
     if (event.type === 'outside_cost_recorded') this.post(event, { settled: { money: event.amount, tokens: event.tokens } });

@@ -4,7 +4,7 @@ import type { Fault } from './faults.ts';
 import { type Mutation, NO_MUTATION } from './mutants.ts';
 import { MAX_OUTPUT_BYTES } from './process.ts';
 import { shares } from './shares.ts';
-import { anyCommand, anyRequest, createTenant, otherCommand, type Produced, poisoned, pressure, request, resume, TENANTS } from './traffic.ts';
+import { anyCommand, anyRequest, createTenant, isReport, otherCommand, type Produced, poisoned, pressure, request, resume, TENANTS } from './traffic.ts';
 import { World } from './world.ts';
 
 /** Virtual ms. */
@@ -67,7 +67,7 @@ function plan(world: World): number {
     const command = anyCommand(chance, at);
     soon(command);
     if (faults.strikes('command repeated')) soon(command);
-    if (faults.strikes('command repeated with another body')) soon(otherCommand(command));
+    if (!isReport(command) && faults.strikes('command repeated with another body')) soon(otherCommand(command));
   }
   const often = (most: number, what: () => void) => {
     for (let at = chance.below(most + 1); at > 0; at--) time.after(chance.next() * TROUBLE, what);

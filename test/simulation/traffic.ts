@@ -45,6 +45,9 @@ export function createTenant(tenant: TenantId, limits: Pressure): Produced {
   return record({ type: 'create_tenant', ...operator(tenant, `create-${tenant}`), changes: JSON.stringify(limits) });
 }
 
+/** Its key stands for nothing: it is counted whenever it is told. */
+export const isReport = ({ input }: Produced): boolean => input.kind === 'command' && input.command.type === 'report_refusals';
+
 /** The same key for another command. */
 export function otherCommand({ input }: Produced): Produced {
   const { tenantId, commandId } = (input as CommandInput).command;
@@ -79,6 +82,8 @@ export function anyCommand(chance: Chance, at: number): Produced {
     () => set({ budgetTokensDay: chance.between(0, 20) * 100 }),
     () => set({ maxToolCalls: 1, maxToolFanOut: 1, maxSteps: chance.between(1, 3) }),
     () => set({ requestCeiling: chance.between(1, 3) * 1_000 }),
+    () => record({ type: 'report_refusals', ...head, limitName: 'requests_per_second', count: chance.between(1, 9), since: FIRST_FACT }),
+    () => set({ weight: chance.between(50, 200), overloadPercent: chance.between(1, 100), fullAnswerMs: chance.below(2_000) }),
     () => record({ type: 'record_cost', ...head, ...fact(chance), incurredAt: chance.next() < 0.5 ? null : FIRST_FACT + chance.below(3_000) * 1_000 }),
     () =>
       record({

@@ -1,13 +1,13 @@
 /**
  * Each record below the committed offset has its verdict, in order and in the transaction that covers it: a request is queued, refused, in
- * conflict or known; a command has its event or is known; what cannot be decided is a dead letter (invariants 2 and 10).
+ * conflict or known; a command has its event or is known; a report is counted; what cannot be decided is a dead letter (invariants 2 and 10).
  */
 import type { Event, EventOf } from '#schemas/events.ts';
 import type { Broken } from './books.ts';
 import type { Committed } from './model.ts';
 
 /** What a producer or an operator wrote, by its offset. `poison`: it must end in dead letters; where it is too large, only if it is not refused before. */
-export type Expected = { readonly id: string; readonly digest: string; readonly poison?: 'unknown' | 'large' | undefined };
+export type Expected = { readonly id: string; readonly digest: string; readonly poison?: 'unknown' | 'large' | undefined; readonly report: boolean };
 type CommandEvent = Extract<Event, { readonly command: string }>;
 type Verdict = 'request_queued' | 'request_refused' | 'request_conflicted';
 const isVerdict = (event: Event): event is EventOf<Verdict> =>
@@ -37,15 +37,17 @@ export class Verdicts {
   check({ batch, events, deadLetters }: Committed, known: (request: string) => string | undefined): void {
     const verdicts = events.filter(isVerdict);
     const commands = events.filter((event) => 'command' in event);
+    const reports = events.filter((event) => event.type === 'refusals_reported');
     const fresh = new Map<string, string>();
     let letters = 0;
     for (const { topic, next } of batch.inputs) {
       const from = this.covered(topic);
       if (next <= from) this.#broken(2, `${topic} is covered to ${next} after ${from}`);
       for (let offset = from; offset < next; offset++) {
-        const { id, digest, poison } = this.#produced(topic, offset);
+        const { id, digest, poison, report } = this.#produced(topic, offset);
         const turnedAway = verdicts[0]?.request === id && verdicts[0].type === 'request_refused';
         if (poison === 'unknown' || (poison === 'large' && !turnedAway)) letters++;
+        else if (report) this.#report(id, reports.shift());
         else if (topic === 'tenant.commands') this.#commandVerdict(id, digest, commands);
         else this.#requestVerdict({ id, digest, before: fresh.get(id) ?? known(id) }, fresh, verdicts);
       }
@@ -53,7 +55,13 @@ export class Verdicts {
     }
     for (const { type, request } of verdicts) this.#broken(10, `${type} of ${request} answers no record of this transaction`);
     for (const { type, command } of commands) this.#broken(10, `${type} of ${command} answers no record of this transaction`);
+    if (reports.length > 0) this.#broken(10, `${reports.length} reports answer no record of this transaction`);
     if (letters !== deadLetters) this.#broken(2, `${letters} records could not be decided, ${deadLetters} are dead letters`);
+  }
+
+  /** A count that a gateway adds to: whatever it tells is one event, told again or not. */
+  #report(id: string, event: Event | undefined): void {
+    if (!event) this.#broken(10, `report ${id} has no event`);
   }
 
   #commandVerdict(id: string, digest: string, commands: CommandEvent[]): void {

@@ -17,7 +17,7 @@ import type { Mutation } from './mutants.ts';
 import { Bills } from './outside.ts';
 import { type Options, Process } from './process.ts';
 import { Chance, DRIFT, VirtualTime } from './time.ts';
-import type { Produced } from './traffic.ts';
+import { isReport, type Produced } from './traffic.ts';
 
 const DAY_MS = 86_400_000;
 /** Seconds before something happens to windows: the end of a day, of a month, of a year; and a plain noon. */
@@ -226,7 +226,8 @@ export class World {
   }
 
   #produced(topic: string, offset: number) {
-    const { input, digest, poison } = this.recordAt(topic, offset);
-    return { id: input.kind === 'command' ? input.command.commandId : input.mark, digest, poison };
+    const record = this.recordAt(topic, offset);
+    const { input, digest, poison } = record;
+    return { id: input.kind === 'command' ? input.command.commandId : input.mark, digest, poison, report: isReport(record) };
   }
 }
