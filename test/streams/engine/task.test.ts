@@ -16,7 +16,12 @@ const later = (ms: number, run: () => void) => {
   return () => clearTimeout(timer);
 };
 
-async function taskOf(broker: MemoryBroker, monotonic = () => 0, group: Pick<MemoryLogOptions, 'owned' | 'network'> = { owned: () => true }) {
+async function taskOf(
+  broker: MemoryBroker,
+  monotonic = () => 0,
+  group: Pick<MemoryLogOptions, 'owned' | 'network'> = { owned: () => true },
+  abort: () => void = () => undefined,
+) {
   return openTask({
     machine: support(codec),
     partition: 0,
@@ -24,7 +29,7 @@ async function taskOf(broker: MemoryBroker, monotonic = () => 0, group: Pick<Mem
     topics,
     log: memoryLog({ broker, topics, ...group }),
     stores: memoryStores(),
-    effects: () => ({ start: (work) => ({ key: work.key, abort: () => undefined }) }),
+    effects: () => ({ start: (work) => ({ key: work.key, abort }) }),
     clock: { monotonic, after: later },
     cap: 1,
     deadLetter: () => [],
@@ -123,4 +128,33 @@ test('a request is told how many stand before it, also deep in a long queue', as
   expect([0, 1, 2, 500, 1_001, 1_201].map(before)).toEqual([0, 0, 1, 499, 1_000, 1_000]);
   expect(task.explain({ tenant, item: 'c_500' })).toMatchObject({ ahead: 0, blocked: undefined, full: true });
   await task.close();
+});
+
+test('a task that is closed aborts what it runs at once, though its transaction hangs', async () => {
+  const [entered, hanging] = [Promise.withResolvers<void>(), Promise.withResolvers<void>()];
+  let [aborted, hangs] = [0, false];
+  const network = {
+    async pass(operation: string) {
+      if (operation !== 'commit' || !hangs) return;
+      entered.resolve();
+      await hanging.promise;
+    },
+  };
+  const broker = new MemoryBroker(() => 1_000_000);
+  const task = await taskOf(
+    broker,
+    () => 0,
+    { owned: () => true, network },
+    () => void aborted++,
+  );
+  const ask = (at: number) => ({ ...late, mark: `r_${at}` as RequestId, appended: 1_000_000, deadlineMs: 60_000 });
+  await task.offer(created, { topic: 'tenant.commands', from: 0, next: 1 });
+  await task.offer(ask(1), { topic: 'support.requests', from: 0, next: 1, at: 1_000_000 });
+  hangs = true;
+  const second = task.offer(ask(2), { topic: 'support.requests', from: 1, next: 2, at: 1_000_000 });
+  await entered.promise;
+  const closing = task.close();
+  expect(aborted).toBe(1);
+  hanging.resolve();
+  await Promise.all([closing, second]);
 });
