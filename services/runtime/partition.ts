@@ -14,6 +14,8 @@ export type Flow = {
   resume(partition: number): void;
   seek(topic: string, partition: number, offset: Offset): void;
 };
+/** Records being opened: their words and their inputs are in memory until the task takes them. */
+const MOST_OPENING = 2_000;
 /** How often a paused partition is looked at. */
 const RESUME_MS = 20;
 export const TOPICS_IN = ['tenant.commands', 'support.requests'] as const;
@@ -126,6 +128,6 @@ export class FedPartition {
   }
 
   #busy(): boolean {
-    return this.#task.full || this.#waiting > 5_000;
+    return this.#task.full || this.#waiting > MOST_OPENING;
   }
 }

@@ -25,7 +25,8 @@ import { wordsRecord } from './words.ts';
 
 const MAX_BATCH = 1_000;
 const MOST_COUNTED = 1_000;
-const MAX_GATHERED = 5_000;
+/** Two transactions' worth: what is paused longer waits on the broker's disk, not in this heap. */
+const MAX_GATHERED = 2_000;
 /** Below the topics' bound of 1 MiB, with room for a record's frame. */
 const MAX_OUTPUT_BYTES = 1_000_000;
 /** So long the answer that a partition is ours is taken for true: shorter than any session, after which the group gives it to another. */

@@ -8,7 +8,7 @@ import { OPEN_POLICY } from './pipeline.ts';
 import { BenchPlatform } from './platform.ts';
 import { quantile, type Report, round, SMALL, say } from './report.ts';
 
-const BACKLOG = SMALL ? 30_000 : 1_000_000;
+const BACKLOG = Number(process.argv.find((each) => each.startsWith('--requests='))?.slice(11) ?? (SMALL ? 30_000 : 1_000_000));
 const CHUNK = 5_000;
 const CAP = 24;
 const EFFECT_MS = 100;
@@ -64,7 +64,7 @@ async function queue(platform: BenchPlatform, load: Load, tenant: TenantId): Pro
     for (const { offset } of await load.send(made)) end = Math.max(end, offset + 1);
   }
   await withAdmin(platform.client('admin'), (admin) =>
-    waitUntil('the backlog to be accepted', ACCEPTED_WITHIN_MS, async () => {
+    waitUntil(() => 'the backlog to be accepted', ACCEPTED_WITHIN_MS, async () => {
       const [of] = await admin.fetchOffsets({ groupId: RUNTIME_GROUP, topics: ['support.requests'] });
       return Number(of?.partitions.find(({ partition }) => partition === partitionOf(tenant, platform.partitions))?.offset) >= end;
     }),
