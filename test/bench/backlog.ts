@@ -64,10 +64,14 @@ async function queue(platform: BenchPlatform, load: Load, tenant: TenantId): Pro
     for (const { offset } of await load.send(made)) end = Math.max(end, offset + 1);
   }
   await withAdmin(platform.client('admin'), (admin) =>
-    waitUntil(() => 'the backlog to be accepted', ACCEPTED_WITHIN_MS, async () => {
-      const [of] = await admin.fetchOffsets({ groupId: RUNTIME_GROUP, topics: ['support.requests'] });
-      return Number(of?.partitions.find(({ partition }) => partition === partitionOf(tenant, platform.partitions))?.offset) >= end;
-    }),
+    waitUntil(
+      () => 'the backlog to be accepted',
+      ACCEPTED_WITHIN_MS,
+      async () => {
+        const [of] = await admin.fetchOffsets({ groupId: RUNTIME_GROUP, topics: ['support.requests'] });
+        return Number(of?.partitions.find(({ partition }) => partition === partitionOf(tenant, platform.partitions))?.offset) >= end;
+      },
+    ),
   );
   const seconds = (performance.now() - began) / 1_000;
   return { acceptedPerS: BACKLOG / seconds, acceptUs: ((platform.cpu('runtime') - cpu) * 1e6) / BACKLOG };

@@ -16,6 +16,8 @@ import { quantile, type Report, round, SMALL, say } from './report.ts';
 
 const TENANTS = 10;
 const SHARE_PER_S = 20;
+/** A slot is held for the effect and for some commits: at their full shares the ten fill the cap. At this rate there is room. */
+const WITH_ROOM_PER_S = 16;
 const FLOOD_PER_S = 2_000;
 const CAP = 24;
 const EFFECT_MS = 100;
@@ -55,14 +57,16 @@ export async function fair(): Promise<Report> {
     const load = new Load(platform);
     await load.open();
     say('warming up');
-    await paced(load, quiet, [flooder]);
+    await paced(load, quiet, [flooder], SHARE_PER_S);
     say(`everybody at its share, ${SECONDS} s`);
-    const shared = await paced(load, quiet, [flooder]);
+    const shared = await paced(load, quiet, [flooder], SHARE_PER_S);
     say(`beside a flood of ${FLOOD_PER_S}/s, ${SECONDS} s`);
-    const flooded = await beside(load, quiet, flood, platform);
+    const flooded = await beside(platform, load, quiet, flood, SHARE_PER_S);
     await open(platform, [flooder]);
-    say('the same without a rate limit');
-    const opened = await beside(load, quiet, flood, platform);
+    say(`everybody at ${WITH_ROOM_PER_S} requests/s`);
+    const roomy = await paced(load, quiet, [flooder], WITH_ROOM_PER_S);
+    say('beside the flood, without a rate limit');
+    const opened = await beside(platform, load, quiet, flood, WITH_ROOM_PER_S);
     await open(platform, quiet);
     say(`all ten with ${WAITING} waiting`);
     const all = await together(platform, load, [flooder, ...quiet]);
@@ -70,7 +74,7 @@ export async function fair(): Promise<Report> {
     const worst = await thousand(platform, load, names.slice(TENANTS));
     await load.close();
     await flood.close();
-    return report(shared, flooded, opened, all, worst);
+    return report(shared, flooded, roomy, opened, all, worst);
   } finally {
     await platform.stop();
   }
@@ -85,21 +89,21 @@ function inOnePartition({ partitions }: BenchPlatform, count: number): readonly 
   return names;
 }
 
-/** p95 of the quiet ones, ms, with everybody at its share. The first second is not looked at. */
-async function paced(load: Load, quiet: readonly TenantId[], others: readonly TenantId[]): Promise<number> {
+/** p95 of the quiet ones, ms, with everybody at an even pace. The first second is not looked at. */
+async function paced(load: Load, quiet: readonly TenantId[], others: readonly TenantId[], perS: number): Promise<number> {
   const tenants = [...quiet, ...others];
-  const asks = Array.from({ length: SECONDS * SHARE_PER_S * tenants.length }, (_, at) => ({ tenant: tenants[at % tenants.length] as TenantId }));
+  const asks = Array.from({ length: SECONDS * perS * tenants.length }, (_, at) => ({ tenant: tenants[at % tenants.length] as TenantId }));
   const made = await load.make(asks);
-  const took = await pace(load, made, SHARE_PER_S * tenants.length);
-  const looked = took.filter((_, at) => at >= SHARE_PER_S * tenants.length && quiet.includes(made[at]?.tenant as TenantId));
+  const took = await pace(load, made, perS * tenants.length);
+  const looked = took.filter((_, at) => at >= perS * tenants.length && quiet.includes(made[at]?.tenant as TenantId));
   return quantile(looked, 0.95);
 }
 
 type Beside = { readonly p95: number; readonly offered: Offered; readonly spent: ReadonlyMap<TenantId, number> };
 
-async function beside(load: Load, quiet: readonly TenantId[], flood: Flood, platform: BenchPlatform): Promise<Beside> {
+async function beside(platform: BenchPlatform, load: Load, quiet: readonly TenantId[], flood: Flood, perS: number): Promise<Beside> {
   const from = await eventsEnd(platform);
-  const asking = paced(load, quiet, []);
+  const asking = paced(load, quiet, [], perS);
   const [p95, offered] = await Promise.all([asking, flood.run(FLOOD_PER_S, asking)]);
   return { p95, offered, spent: await spentSince(platform, from, SECONDS) };
 }
@@ -135,7 +139,11 @@ async function thousand(platform: BenchPlatform, load: Load, tenants: readonly T
   await platform.createTenants(tenants, OPEN_POLICY);
   const made = await load.make(Array.from({ length: 3 * MANY }, (_, at) => ({ tenant: tenants[at % MANY] as TenantId })));
   const sent = await load.send(made);
-  await waitUntil('a first result of each of a thousand tenants', 120_000, () => made.slice(0, MANY).every(({ request }) => load.results.has(request)));
+  await waitUntil(
+    () => 'a first result of each of a thousand tenants',
+    120_000,
+    () => made.slice(0, MANY).every(({ request }) => load.results.has(request)),
+  );
   const firsts = made.slice(0, MANY).map(({ request }, at) => (load.results.get(request) as number) - (sent[at]?.time ?? 0));
   return Math.max(...firsts) / ((MANY / CAP) * EFFECT_MS);
 }
@@ -170,8 +178,8 @@ function jain(values: readonly number[]): number {
   return sum ** 2 / (TENANTS * values.reduce((a, b) => a + b * b, 0));
 }
 
-function report(shared: number, flooded: Beside, opened: Beside, all: ReadonlyMap<TenantId, number>, worst: number): Report {
-  const [ratio, openRatio] = [flooded.p95 / shared, opened.p95 / shared];
+function report(shared: number, flooded: Beside, roomy: number, opened: Beside, all: ReadonlyMap<TenantId, number>, worst: number): Report {
+  const [ratio, openRatio] = [flooded.p95 / shared, opened.p95 / roomy];
   const requests = (spent: ReadonlyMap<TenantId, number>) => [...spent].map(([tenant, cost]) => cost / costOf(tenant));
   const [share, together] = [jain(requests(flooded.spent)), jain([...all.values()])];
   const { taken, refused, failed } = opened.offered;
@@ -181,6 +189,7 @@ function report(shared: number, flooded: Beside, opened: Beside, all: ReadonlyMa
       quiet_p95_ms_all_at_their_share: shared,
       quiet_p95_ms_beside_a_flood: flooded.p95,
       quiet_p95_ratio: round(ratio),
+      quiet_p95_ms_all_with_room: roomy,
       quiet_p95_ms_beside_a_flood_without_a_rate_limit: opened.p95,
       quiet_p95_ratio_without_a_rate_limit: round(openRatio),
       flood_offered_per_s: Math.round(flooded.offered.perS),
@@ -193,7 +202,7 @@ function report(shared: number, flooded: Beside, opened: Beside, all: ReadonlyMa
       worst_of_1000_tenants_ratio: round(worst),
     },
     ratio: round(Math.max(ratio, openRatio)),
-    target: `the nine quiet tenants' p95 at most ${P95_TARGET} of that with everybody at its share; Jain at least ${JAIN_TARGET} on cost; the last of ${MANY} tenants within ${WORST_TARGET} of its turn`,
+    target: `the nine quiet tenants' p95 at most ${P95_TARGET} of that with the tenth at its share, also with no limit but the queue's; Jain at least ${JAIN_TARGET} on cost; the last of ${MANY} tenants within ${WORST_TARGET} of its turn`,
     met: Math.max(ratio, openRatio) <= P95_TARGET && Math.min(share, together) >= JAIN_TARGET && worst <= WORST_TARGET,
     not_measured: ['the auditor beside it', 'a flood from many addresses', 'a broker on another machine'],
   };

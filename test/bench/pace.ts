@@ -14,13 +14,18 @@ export async function pace(load: Load, made: readonly Made[], ratePerS: number):
     await pause(TICK_MS);
   }
   const sent = await Promise.all(sending);
-  await waitUntil('the results', RESULTS_WITHIN_MS, () => made.every(({ request }) => load.results.has(request)));
+  const missing = () => made.filter(({ request }) => !load.results.has(request)).length;
+  await waitUntil(
+    () => `${missing()} of ${made.length} results`,
+    RESULTS_WITHIN_MS,
+    () => missing() === 0,
+  );
   return made.map(({ request }, at) => (load.results.get(request) as number) - (sent[at] as number));
 }
 
 export const pause = (ms: number) => new Promise<void>((resolve) => setTimeout(resolve, ms));
 
-export async function waitUntil(what: string, ms: number, condition: () => boolean | Promise<boolean>): Promise<void> {
+export async function waitUntil(what: () => string, ms: number, condition: () => boolean | Promise<boolean>): Promise<void> {
   for (const end = performance.now() + ms; performance.now() < end; await pause(50)) if (await condition()) return;
-  throw new Error(`waited ${ms} ms for ${what}`);
+  throw new Error(`waited ${ms} ms for ${what()}`);
 }
