@@ -10,8 +10,8 @@ import type { Meta, Store, Table } from './ports.ts';
 import { frame } from './snapshot-rows.ts';
 import { wordsFrom } from './words.ts';
 
-/** Rows read in one step: a few milliseconds of the event loop. */
-const ROWS_PER_STEP = 2_000;
+/** Rows read in one step: a millisecond or two of the event loop. */
+const ROWS_PER_STEP = 500;
 /** Small records in one transaction. */
 const TOMBSTONES_PER_STEP = 500;
 

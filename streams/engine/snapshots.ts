@@ -11,8 +11,10 @@ import { SnapshotWriter } from './snapshot-writer.ts';
 
 /** A quarter of what the topic takes in one record. */
 const CHUNK_BYTES = 256 * 1_024;
-/** Between two chunks: 5 MB/s, a few percent of the event loop and of the transactions. */
-const PAUSE_MS = 50;
+/** Between two chunks: 2 MB/s, a few percent of the event loop and of the transactions. */
+const PAUSE_MS = 100;
+/** Between two steps that read rows for the same chunk. */
+const STEP_MS = 5;
 /** After a failed attempt. */
 const AGAIN_MS = 30_000;
 
@@ -98,7 +100,7 @@ export class Snapshots {
     attempt.riding = false;
     attempt.ready = [];
     const { writer } = attempt;
-    if (!writer?.done) return this.#later(attempt);
+    if (!writer?.done) return this.#later(attempt, this.#parts.snapshots?.pauseMs ?? PAUSE_MS);
     this.newest = { history: writer.history, rows: writer.rows };
     this.#parts.report.snapshot?.({ rows: writer.rows, bytes: writer.bytes, ms: this.#parts.clock.monotonic() - attempt.began });
     this.#end(attempt);
@@ -149,8 +151,8 @@ export class Snapshots {
     }
   }
 
-  #later(attempt: Attempt): void {
-    attempt.cancel = this.#parts.clock.after(this.#parts.snapshots?.pauseMs ?? PAUSE_MS, () => {
+  #later(attempt: Attempt, ms: number): void {
+    attempt.cancel = this.#parts.clock.after(ms, () => {
       try {
         if (!attempt.stopped) this.#step(attempt);
       } catch (error) {
@@ -161,7 +163,7 @@ export class Snapshots {
 
   #step(attempt: Attempt): void {
     const ready = attempt.writer?.step();
-    if (!ready) return this.#later(attempt);
+    if (!ready) return this.#later(attempt, STEP_MS);
     attempt.ready = ready;
     this.#parts.wake();
   }

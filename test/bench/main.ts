@@ -12,8 +12,9 @@ import { pipeline } from './pipeline.ts';
 import type { Report } from './report.ts';
 import { restart } from './restart.ts';
 import { slow } from './slow.ts';
+import { snapshot } from './snapshot.ts';
 
-const BENCHES: Readonly<Record<string, () => Promise<Report>>> = { backlog, commit, fair, fold, gateway, idle, join, pipeline, restart, slow };
+const BENCHES: Readonly<Record<string, () => Promise<Report>>> = { backlog, commit, fair, fold, gateway, idle, join, pipeline, restart, slow, snapshot };
 const HELP = `npm run bench -- NAME [--json]
 
   backlog a million queued requests of one tenant: memory, and another tenant's p95
@@ -26,8 +27,9 @@ const HELP = `npm run bench -- NAME [--json]
   pipeline  the whole life of a request, sustained, beside a bare client loop
   restart  kill -9 with a million queued requests: how soon the next life dispatches, with and without its disk
   slow    ten thousand effects of 2 s in flight, beside effects that take no time
+  snapshot  transactions while a snapshot is written, and what a lost disk costs with and without one
 
-  --small  a small size of backlog, fair, fold, restart and slow, for development: its figures say nothing
+  --small  a small size of backlog, fair, fold, restart, slow and snapshot, for development: its figures say nothing
 Example: npm run bench -- commit --json`;
 
 const { values, positionals } = parseArgs({
