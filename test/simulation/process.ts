@@ -6,6 +6,7 @@ import { EvenkeelError } from '#schemas/errors.ts';
 import type { SupportTask } from '#services/runtime/journal.ts';
 import type { Output } from '#streams/engine/machine.ts';
 import type { Batch, Clock, Log, PartitionLog, Rec, Store, Stores } from '#streams/engine/ports.ts';
+import { RESTORING } from '#streams/engine/restore.ts';
 import { Semaphore } from '#streams/engine/semaphore.ts';
 import { openTask } from '#streams/engine/task.ts';
 import type { TaskOptions } from '#streams/engine/task-types.ts';
@@ -265,7 +266,8 @@ export class Process {
         if (faults.strikes('disk full for a while')) disk.fullUntil = time.now + chance.next() * HANGS_MS;
         this.#room();
         store.write(...args);
-        if (this.world.faults.strikes('crash after the store’s write')) this.die();
+        const loads = args[1].version === RESTORING && faults.strikes('crash while a snapshot is loaded');
+        if (loads || faults.strikes('crash after the store’s write')) this.die();
       };
       const close = () => {
         if (disk.open === wrapped) disk.open = undefined;
