@@ -104,17 +104,18 @@ async function hunt(mutant: Mutant): Promise<Caught> {
     say(`${styleText('red', mutant.name)}: cannot be planted: ${mutated.message}`);
     return { name: mutant.name, why: mutated.message };
   }
+  let other: string | undefined;
   for (let seed = first; seed < first + count; seed++) {
     const { problems } = await mutated(seed, mutant);
-    if (problems.length === 0) continue;
     const by = problems.find((problem) => mutant.caught.test(problem));
-    const ms = Math.round(performance.now() - began);
-    say(`${styleText(by ? 'green' : 'red', mutant.name)}: ${mutant.what}\n  seed ${seed}: ${problems.slice(0, by ? 1 : TOLD).join('\n  ')}`);
-    if (!by) say(`  it should have said ${mutant.caught}`);
-    return { name: mutant.name, seed, by, ms };
+    other ??= problems[0] && `seed ${seed}: ${problems.slice(0, TOLD).join('\n  ')}`;
+    if (!by) continue;
+    say(`${styleText('green', mutant.name)}: ${mutant.what}\n  seed ${seed}: ${by}`);
+    return { name: mutant.name, seed, by, ms: Math.round(performance.now() - began) };
   }
-  say(`${styleText('red', mutant.name)}: ${mutant.what}\n  not caught by ${count} seeds`);
-  return { name: mutant.name, why: `not caught by ${count} seeds` };
+  const why = `not caught by ${count} seeds as ${mutant.caught}${other ? `, but otherwise:\n  ${other}` : ''}`;
+  say(`${styleText('red', mutant.name)}: ${mutant.what}\n  ${why}`);
+  return { name: mutant.name, why };
 }
 
 async function mutants(name: string): Promise<number> {

@@ -5,11 +5,10 @@ import { MUTANTS } from './mutants.ts';
 
 const run = promisify(execFile);
 type Caught = { readonly name: string; readonly seed?: number; readonly by?: string };
-/** Within so many seeds each is caught. */
 const SEEDS = '100';
 
 // Node alone can load a source with one line replaced: so the mutants run in a process of their own.
-test('every planted bug is caught, by the invariant that it breaks', async () => {
+test('every planted bug is caught within a hundred seeds, by what it breaks', async () => {
   const main = ['test/simulation/main.ts', '--mutant', 'all', '--seeds', SEEDS, '--json'];
   const { stdout } = await run(process.execPath, main).catch((error: { stdout: string; stderr: string }) => {
     if (!error.stdout) throw new Error(error.stderr);

@@ -20,7 +20,7 @@ export type Mutation = {
 export type Mutant = Mutation & {
   readonly name: string;
   readonly what: string;
-  /** What the first seed that catches it has to say. */
+  /** What a seed that catches it has to say; others may stumble over what follows from it. */
   readonly caught: RegExp;
 };
 export const NO_MUTATION: Mutation = {};
