@@ -136,6 +136,8 @@ async function fullDisk({ platform }: Strike, atStart: boolean): Promise<void> {
   const ballast = join(dir, 'ballast');
   const logs = globSync('stores/*/*.log', { cwd: dir });
   if (logs.length === 0) throw new Error(`${VICTIM} has no store: nothing would be written to its disk`);
+  const complaints = () => platform.log(VICTIM).split('No space left on device').length;
+  const before = complaints();
   const fill = () => {
     for (const log of globSync('stores/*/*.log', { cwd: dir })) unreserve(join(dir, log));
     fillUp(ballast);
@@ -143,6 +145,7 @@ async function fullDisk({ platform }: Strike, atStart: boolean): Promise<void> {
   if (atStart) await platform.kill(VICTIM, fill);
   for (const end = performance.now() + FULL_MS; performance.now() < end; await pause(FILL_AGAIN_MS)) fill();
   rmSync(ballast);
+  if (complaints() === before) throw new Error(`${VICTIM} has met no full disk, or says nothing of it`);
   await platform.until(`${VICTIM} to be ready`, READY_WITHIN_MS, () => platform.ready(VICTIM));
 }
 
