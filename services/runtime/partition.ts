@@ -100,15 +100,17 @@ export class FedPartition {
 
   /** While the task re-opens, nobody can say whose key signs for a tenant: the record waits, and those behind it (invariant 10). */
   async #patiently(first: Promise<Arrival>, topic: InTopic, record: Rec): Promise<Arrival | undefined> {
-    for (let arrival = first; !this.#closed; arrival = this.#arrival(topic, record)) {
+    let arrival = first;
+    for (;;) {
       try {
         return await arrival;
       } catch (error) {
         if (!(error instanceof EvenkeelError) || error.class !== 'retryable') throw error;
       }
       await new Promise((resolve) => setTimeout(resolve, RESUME_MS));
+      if (this.#closed) return undefined;
+      arrival = this.#arrival(topic, record);
     }
-    return undefined;
   }
 
   /** A dead letter was written with its reason; that the task has ended is said by `task.lost`. */

@@ -22,8 +22,9 @@ function signed(requestId: string, offset: number) {
   return { key: tenant, value, headers, offset, timestamp: 1 };
 }
 
-test('invariant 10: a signed record that comes while its partition re-opens waits, and those behind it: none is a dead letter', async () => {
-  let opening = true;
+/** A partition whose task may be opening, and what has reached it. */
+function fedPartition() {
+  const state = { opening: true, asked: 0 };
   const taken: (readonly [number, string])[] = [];
   const task = {
     full: false,
@@ -39,7 +40,8 @@ test('invariant 10: a signed record that comes while its partition re-opens wait
     partitions: 1,
     vault: { seal: async (_tenant, _person, _place, words) => words, open: async (_tenant, _person, _place, words) => words },
     policyOf: () => {
-      if (opening) throw new EvenkeelError('unavailable', 'partition 0 is being opened');
+      state.asked++;
+      if (state.opening) throw new EvenkeelError('unavailable', 'partition 0 is being opened');
       return policy;
     },
   });
@@ -47,14 +49,29 @@ test('invariant 10: a signed record that comes while its partition re-opens wait
   const flow = { pause: () => undefined, resume: () => undefined, seek: () => undefined };
   const fed = new FedPartition(0, { task, logStarts: {} }, ingress, flow, (error) => failures.push(error));
   fed.start();
+  return { fed, state, taken, failures };
+}
+
+test('invariant 10: a signed record that comes while its partition re-opens waits, and those behind it: none is a dead letter', async () => {
+  const { fed, state, taken, failures } = fedPartition();
   fed.records('support.requests', [signed('a', 0), signed('b', 1)], 0, 2);
   await new Promise((resolve) => setTimeout(resolve, 100));
   expect(taken).toEqual([]);
-  opening = false;
+  state.opening = false;
   for (let tries = 0; tries < 100 && taken.length < 2; tries++) await new Promise((resolve) => setTimeout(resolve, 10));
   expect(taken).toEqual([
     [0, 'offered'],
     [1, 'offered'],
   ]);
   expect(failures).toEqual([]);
+});
+
+test('a partition that is closed while its records wait asks no more, and nothing is left to fail', async () => {
+  const { fed, state, taken, failures } = fedPartition();
+  fed.records('support.requests', [signed('a', 0)], 0, 1);
+  await new Promise((resolve) => setTimeout(resolve, 50));
+  fed.close();
+  const { asked } = state;
+  await new Promise((resolve) => setTimeout(resolve, 100));
+  expect([state.asked, taken, failures]).toEqual([asked, [], []]);
 });
