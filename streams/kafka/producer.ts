@@ -183,7 +183,7 @@ class BatchingSender implements RecordSender {
     const records = lane.waiting.map(({ record }) => record);
     const of = lane.waiting.splice(0, nextSend(records));
     const { producerId, producerEpoch: epoch } = lane.identity as Producing;
-    const writer = { id: BigInt(producerId), epoch, sequence: lane.sequence, transactional: false };
+    const writer = { id: BigInt(producerId), epoch, sequence: lane.sequence, transactional: false, time: Date.now() };
     lane.sequence = (lane.sequence + of.length) % 0x80000000;
     return { of, bytes: encodeBatch(records.slice(0, of.length), writer) };
   }

@@ -5,8 +5,8 @@
 import { createRequire } from 'node:module';
 import type { Output } from '#streams/engine/machine.ts';
 
-/** Who writes, for idempotence: the broker takes each sequence number once. */
-export type Writer = { readonly id: bigint; readonly epoch: number; readonly sequence: number; readonly transactional: boolean };
+/** Who writes, for idempotence: the broker takes each sequence number once. `time`: ms; retention counts from it where a topic keeps it. */
+export type Writer = { readonly id: bigint; readonly epoch: number; readonly sequence: number; readonly transactional: boolean; readonly time: number };
 
 const crc32c = createRequire(import.meta.url)('kafkajs/src/protocol/recordBatch/crc32C') as (bytes: Buffer) => number;
 
@@ -21,8 +21,8 @@ const TRANSACTIONAL = 16;
 const RECORD_OVERHEAD = 40;
 const HEADER_OVERHEAD = 10;
 
-/** The broker puts its own append time over ours. */
-export function encodeBatch(records: readonly Output[], { id, epoch, sequence, transactional }: Writer): Buffer {
+/** Our topics have the broker's append time put over ours. */
+export function encodeBatch(records: readonly Output[], { id, epoch, sequence, transactional, time }: Writer): Buffer {
   const bytes = Buffer.allocUnsafe(HEADER + records.reduce((sum, record) => sum + mostBytes(record), 0));
   let end = HEADER;
   for (const [delta, record] of records.entries()) end = writeRecord(bytes, end, delta, record);
@@ -32,8 +32,8 @@ export function encodeBatch(records: readonly Output[], { id, epoch, sequence, t
   bytes[16] = MAGIC;
   bytes.writeInt16BE(transactional ? TRANSACTIONAL : 0, 21);
   bytes.writeInt32BE(records.length - 1, 23);
-  bytes.writeBigInt64BE(0n, 27);
-  bytes.writeBigInt64BE(0n, 35);
+  bytes.writeBigInt64BE(BigInt(time), 27);
+  bytes.writeBigInt64BE(BigInt(time), 35);
   bytes.writeBigInt64BE(id, 43);
   bytes.writeInt16BE(epoch, 51);
   bytes.writeInt32BE(sequence, 53);

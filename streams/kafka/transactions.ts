@@ -140,7 +140,13 @@ export class Transactions {
     const at = `${topic}/${partition}`;
     const sequence = this.#sequences.get(at) ?? 0;
     this.#sequences.set(at, (sequence + records.length) % 0x80000000);
-    return encodeBatch(records, { id: BigInt(this.#producer.producerId), epoch: this.#producer.producerEpoch, sequence, transactional: true });
+    return encodeBatch(records, {
+      id: BigInt(this.#producer.producerId),
+      epoch: this.#producer.producerEpoch,
+      sequence,
+      transactional: true,
+      time: Date.now(),
+    });
   }
 
   #leaderOf({ topic, partition }: Batch): string {

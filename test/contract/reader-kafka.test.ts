@@ -92,6 +92,13 @@ test('what one caller sends keeps its order; a burst beyond one batch arrives; a
   await expect(small).resolves.toHaveLength(1);
 });
 
+test('a record has the time at which it was sent, where the topic keeps it: from there retention counts', async () => {
+  const topic = await newTopic(1);
+  const began = Date.now();
+  await sender().send([{ topic, partition: 0, key: 'k', value: value(1, 10) }]);
+  for await (const { records } of reader().read(topic, 0, 0)) for (const { timestamp } of records) expect(timestamp).toBeGreaterThanOrEqual(began);
+});
+
 test('an idle reader and an idle producer cost next to nothing', async () => {
   const topic = await newTopic(8);
   const [log, out, ends] = [reader(), sender(), new AbortController()];

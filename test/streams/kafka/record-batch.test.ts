@@ -21,14 +21,15 @@ const writer = fc.record({
   epoch: fc.integer({ min: 0, max: 32_767 }),
   sequence: fc.integer({ min: 0, max: 2 ** 31 - 1 }),
   transactional: fc.boolean(),
+  time: fc.integer({ min: 0, max: 2 ** 52 }),
 });
 
 test('a batch is byte for byte what kafkajs encodes', async () => {
   await fc.assert(
     fc.asyncProperty(fc.array(record, { minLength: 1, maxLength: 40 }), writer, async (records, of) => {
       const theirs = await RecordBatch({
-        firstTimestamp: 0,
-        maxTimestamp: 0,
+        firstTimestamp: Long.fromValue(String(of.time)),
+        maxTimestamp: Long.fromValue(String(of.time)),
         lastOffsetDelta: records.length - 1,
         transactional: of.transactional,
         producerId: Long.fromValue(String(of.id)),
