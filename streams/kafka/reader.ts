@@ -75,6 +75,7 @@ class Subscription {
 
 export class Reader {
   readonly #kafka: Kafka;
+  readonly #minBytes: number;
   readonly #warn: (message: string) => void;
   readonly #subscriptions = new Set<Subscription>();
   /** Brokers with a loop of their own: a long poll at one must not hold up what another has. */
@@ -84,8 +85,10 @@ export class Reader {
   #changed = Promise.withResolvers<void>();
   #turn = 0;
 
-  constructor(kafka: Kafka, warn: (message: string) => void) {
+  /** `minBytes`: a follower that is in no hurry gets its records in fewer and larger answers, half a second late at most. */
+  constructor(kafka: Kafka, warn: (message: string) => void, minBytes = 1) {
     this.#kafka = kafka;
+    this.#minBytes = minBytes;
     this.#warn = warn;
   }
 
@@ -224,7 +227,7 @@ export class Reader {
       return { topic, partition, offset: Math.min(...of.map((each) => each.position)) };
     });
     const { cluster } = await this.#connected();
-    for (const fetched of await fetch(await cluster.findBroker({ nodeId: node }), wanted, waitMs)) {
+    for (const fetched of await fetch(await cluster.findBroker({ nodeId: node }), wanted, waitMs, this.#minBytes)) {
       const of = wanting.filter((each) => each.topic === fetched.topic && each.partition === fetched.partition);
       if (fetched.code === OFFSET_OUT_OF_RANGE) await this.#restart(of);
       else for (const each of of) deliver(each, fetched, (error) => this.#displace(each, error));
