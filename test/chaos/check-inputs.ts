@@ -71,16 +71,20 @@ function verdictsOf(events: readonly Entry[]): Map<string, Entry[]> {
 }
 function commandsOf(events: readonly Entry[]): Map<string, Entry[]> {
   return Map.groupBy(
-    events.filter(({ event }) => 'command' in event),
-    ({ event }) => `${event.tenant}/${(event as { command: string }).command}`,
+    events.filter(({ event }) => 'command' in event || event.type === 'refusals_reported'),
+    ({ event }) => `${event.tenant}/${event.type === 'refusals_reported' ? reportOf(event) : (event as { command: string }).command}`,
   );
 }
+/** A gateway's count of refusals has no command's name in the history: what it says is what it is known by. */
+const reportOf = ({ by, limitName, count, since }: { by: string; limitName: string; count: number; since: number }) =>
+  `${count} refusals by ${limitName} since ${since}, told by ${by}`;
 
 function judge(evidence: Evidence, record: Stored, verdicts: Map<string, Entry[]>, known: Set<string>, letter: boolean, problems: string[]): void {
   const where = `${record.topic}/${record.partition} at ${record.offset}`;
   if (letter) return;
   const { decoded } = record;
   if (!decoded) return void problems.push(`invariant 2: ${where} cannot be read, and is in no dead letter`);
+  if (decoded.name === 'report_refusals') return report(decoded.value, where, verdicts, problems);
   if (decoded.name !== 'support_request') return command(decoded.value, where, verdicts, known, problems);
   const { tenantId, person, requestId } = decoded.value;
   if (evidence.partitionOf(tenantId) !== record.partition && !record.headers[REROUTED]) return published(evidence, record, tenantId, where, problems);
@@ -102,6 +106,19 @@ function command(value: object, where: string, verdicts: Map<string, Entry[]>, k
   if (known.has(id)) return;
   known.add(id);
   verdicts.delete(id);
+}
+
+/** Each is counted, and refused when it makes no sense. */
+function report(
+  value: Parameters<typeof reportOf>[0] & { tenantId: string; commandId: string },
+  where: string,
+  verdicts: Map<string, Entry[]>,
+  problems: string[],
+) {
+  const ids = [`${value.tenantId}/${reportOf(value)}`, `${value.tenantId}/${value.commandId}`];
+  const id = ids.find((each) => (verdicts.get(each)?.length ?? 0) > 0);
+  if (id === undefined) problems.push(`invariant 2: ${where} (${ids[0]}) is consumed, and is not counted`);
+  else verdicts.set(id, verdicts.get(id)?.slice(1) ?? []);
 }
 
 /** Once, byte for byte, on the partition of its tenant. */

@@ -8,6 +8,7 @@ function healthy(story: (history: History) => void = () => undefined): History {
   const history = new History();
   history.commit([]);
   history.create();
+  history.report(3);
   history.queue('a');
   history.run('a');
   history.takeover();
@@ -51,7 +52,7 @@ test('what is not done yet is open, and no problem', () => {
     each.hold('c');
     each.request('d');
   });
-  expect(judged(history)).toMatchObject({ problems: [], open: { inputs: 1, requests: 1, audit: 17 } });
+  expect(judged(history)).toMatchObject({ problems: [], open: { inputs: 1, requests: 1, audit: 18 } });
 });
 
 test('entries that were sent again after a crash are the same, and no fork', () => {
@@ -100,6 +101,8 @@ const BROKEN: Readonly<Record<string, readonly [invariant: number, story: (histo
       h.commit([], { 'tenant.commands': h.append('tenant.commands', 'create_tenant', command).offset + 1 });
     },
   ],
+  'refusals that are not counted': [2, (h) => h.report(5, [])],
+  'refusals that are counted twice': [2, (h) => h.report(5, [5, 5])],
   'a record that went astray and was not published again': [2, (h) => void h.request('c', { partition: 1 })],
   'a record that went astray and was published twice': [
     2,

@@ -57,6 +57,16 @@ export class History {
     const { offset } = this.append('tenant.commands', 'create_tenant', { ...head, changes: '{}' });
     this.commit([{ command: id, by: 'ops', ...event }], { 'tenant.commands': offset + 1 });
   }
+  /** What a gateway has refused by itself; `told` is what the history says of it. */
+  report(count: number, told = [count]): void {
+    const said = { by: 'gateway', limitName: 'requests_per_second', since: START };
+    const head = { tenantId: TENANT, commandId: `report-${this.now}`, role: 'operator' };
+    const { offset } = this.append('tenant.commands', 'report_refusals', { ...head, ...said, count });
+    this.commit(
+      told.map((each) => ({ type: 'refusals_reported', ...said, count: each })),
+      { 'tenant.commands': offset + 1 },
+    );
+  }
   create(policy: Partial<Policy> = {}): void {
     this.command('create', { type: 'tenant_created', policy: { ...DEFAULT_POLICY, ...policy } });
   }
