@@ -41,12 +41,17 @@ export class FoldedRows<A, R, K, I extends Row, E, X extends Work> {
     return this.#changed.length;
   }
 
+  /** Rows kept, of all kinds. */
+  get size(): number {
+    return this.#kept + this.#tenants.size;
+  }
+
+  /** For whoever asks, strangers included: what is not there is not kept, and of what is no more than the bound. */
   state({ tenant, item, mark }: Row): State<A, R, K> {
-    const rows = this.#rowsOf(tenant);
     return {
-      account: (this.#account(tenant, rows).after as A | undefined) ?? this.#machine.initial(tenant),
-      item: item === undefined ? undefined : (this.#cell(rows, 'item', tenant, item).after as R | undefined),
-      mark: mark === undefined ? undefined : (this.#cell(rows, 'mark', tenant, mark).after as K | undefined),
+      account: (this.#look('account', tenant, '') as A | undefined) ?? this.#machine.initial(tenant),
+      item: item === undefined ? undefined : (this.#look('item', tenant, item) as R | undefined),
+      mark: mark === undefined ? undefined : (this.#look('mark', tenant, mark) as K | undefined),
     };
   }
 
@@ -119,6 +124,20 @@ export class FoldedRows<A, R, K, I extends Row, E, X extends Work> {
     this.#kept++;
     rows[table].set(id, cell);
     return cell;
+  }
+
+  #look(table: RowTable, tenant: TenantId, id: string): unknown {
+    const rows = this.#tenants.get(tenant);
+    const known = table === 'account' ? rows?.account : rows?.[table].get(id);
+    if (known) return known.after;
+    const cell = this.#read(table, tenant, id);
+    if (cell.after === undefined || this.size >= this.#most) return cell.after;
+    if (table === 'account') this.#rowsOf(tenant).account = cell;
+    else {
+      this.#rowsOf(tenant)[table].set(id, cell);
+      this.#kept++;
+    }
+    return cell.after;
   }
 
   #read(table: RowTable, tenant: TenantId, id: string): Cell {

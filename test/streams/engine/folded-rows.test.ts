@@ -71,6 +71,18 @@ test('a fold that forgets rows and reads them again ends in the bytes of a live 
   );
 });
 
+test('whoever asks for rows that are not there, or for very many, fills no memory', async () => {
+  const store = await memoryStores().open(0);
+  const rows = new FoldedRows(machine, store, 10);
+  const tenant = 'tenant-1' as TenantId;
+  for (let n = 0; n < 100; n++) for (const event of life(tenant, n).slice(0, 1)) rows.apply(event, 1_000);
+  store.write(rows.writes(), emptyMeta(1, 1));
+  rows.committed();
+  for (let n = 0; n < 1_000; n++) expect(rows.state({ tenant: `tenant-${n + 2}` as TenantId, item: `c_${n}`, mark: `r_${n}` }).mark).toBeUndefined();
+  for (let n = 0; n < 100; n++) expect(rows.state({ tenant, item: `c_${n}`, mark: `r_${n}` }).mark).toMatchObject({ stage: 'queued' });
+  expect(rows.size).toBeLessThanOrEqual(12);
+});
+
 test('a key that was seen is never taken for a new one, and a new one seldom for a seen one', () => {
   const seen = new SeenKeys();
   expect(seen.mayHave('item', 'acme', 'c_0')).toBe(false);
