@@ -1,15 +1,15 @@
 /** A million queued requests of one tenant: what they cost in memory, and another tenant of the same partition in time. */
 import type { TenantId } from '#schemas/ids.ts';
-import { partitionOf, RUNTIME_GROUP } from '#schemas/topics.ts';
-import { withAdmin } from '#streams/kafka/client.ts';
+import { partitionOf } from '#schemas/topics.ts';
 import { Load } from './load.ts';
-import { pace, waitUntil } from './pace.ts';
+import { pace } from './pace.ts';
 import { OPEN_POLICY } from './pipeline.ts';
 import { BenchPlatform } from './platform.ts';
 import { quantile, type Report, round, SMALL, say } from './report.ts';
 
 const BACKLOG = Number(process.argv.find((each) => each.startsWith('--requests='))?.slice(11) ?? (SMALL ? 30_000 : 1_000_000));
 const CHUNK = 5_000;
+const PARTITION = 0;
 const CAP = 24;
 const EFFECT_MS = 100;
 const QUIET_PER_S = 20;
@@ -52,27 +52,14 @@ export async function backlog(): Promise<Report> {
 
 function samePartition({ partitions }: BenchPlatform): readonly TenantId[] {
   const names = Array.from({ length: 100 }, (_, at) => `tenant-${at}` as TenantId);
-  return names.filter((name) => partitionOf(name, partitions) === 0);
+  return names.filter((name) => partitionOf(name, partitions) === PARTITION);
 }
 
 /** Sends the backlog and waits until the task has taken the last record. */
 async function queue(platform: BenchPlatform, load: Load, tenant: TenantId): Promise<{ readonly acceptedPerS: number; readonly acceptUs: number }> {
   const [began, cpu] = [performance.now(), platform.cpu('runtime')];
-  let end = 0;
-  for (let sent = 0; sent < BACKLOG; sent += CHUNK) {
-    const made = await load.make(Array.from({ length: CHUNK }, () => ({ tenant, deadlineMs: 86_400_000 })));
-    for (const { offset } of await load.send(made)) end = Math.max(end, offset + 1);
-  }
-  await withAdmin(platform.client('admin'), (admin) =>
-    waitUntil(
-      () => 'the backlog to be accepted',
-      ACCEPTED_WITHIN_MS,
-      async () => {
-        const [of] = await admin.fetchOffsets({ groupId: RUNTIME_GROUP, topics: ['support.requests'] });
-        return Number(of?.partitions.find(({ partition }) => partition === partitionOf(tenant, platform.partitions))?.offset) >= end;
-      },
-    ),
-  );
+  for (let sent = 0; sent < BACKLOG; sent += CHUNK) await load.send(await load.make(Array.from({ length: CHUNK }, () => ({ tenant, deadlineMs: 86_400_000 }))));
+  await platform.taken('support.requests', PARTITION, ACCEPTED_WITHIN_MS);
   const seconds = (performance.now() - began) / 1_000;
   return { acceptedPerS: BACKLOG / seconds, acceptUs: ((platform.cpu('runtime') - cpu) * 1e6) / BACKLOG };
 }

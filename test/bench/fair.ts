@@ -15,6 +15,8 @@ import { BenchPlatform } from './platform.ts';
 import { quantile, type Report, round, SMALL, say } from './report.ts';
 
 const TENANTS = 10;
+const PARTITION = 0;
+const TAKEN_WITHIN_MS = 30_000;
 const SHARE_PER_S = 20;
 /** A slot is held for the effect and for some commits: at their full shares the ten fill the cap. At this rate there is room. */
 const WITH_ROOM_PER_S = 16;
@@ -83,7 +85,7 @@ function inOnePartition({ partitions }: BenchPlatform, count: number, prefix: st
   const names: TenantId[] = [];
   for (let at = 0; names.length < count; at++) {
     const name = `${prefix}-${at}` as TenantId;
-    if (partitionOf(name, partitions) === 0) names.push(name);
+    if (partitionOf(name, partitions) === PARTITION) names.push(name);
   }
   return names;
 }
@@ -120,6 +122,7 @@ async function open(platform: BenchPlatform, load: Load, tenantId: TenantId): Pr
 /** All wait at once: what each has spent after some time in which every one of them always waited. */
 async function together(platform: BenchPlatform, load: Load, tenants: readonly TenantId[]): Promise<ReadonlyMap<TenantId, number>> {
   await platform.createTenants(tenants, OPEN_POLICY);
+  await platform.taken('tenant.commands', PARTITION, TAKEN_WITHIN_MS);
   await load.send(await load.make(Array.from({ length: WAITING * tenants.length }, (_, at) => ({ tenant: tenants[at % tenants.length] as TenantId }))));
   await pause(2_000);
   const from = await eventsEnd(platform);
@@ -132,6 +135,7 @@ async function together(platform: BenchPlatform, load: Load, tenants: readonly T
 /** Three requests each, all at once, beside what the ten still have waiting: until the last tenant's first result, in units of what it takes. */
 async function thousand(platform: BenchPlatform, load: Load, tenants: readonly TenantId[]): Promise<number> {
   await platform.createTenants(tenants, OPEN_POLICY);
+  await platform.taken('tenant.commands', PARTITION, TAKEN_WITHIN_MS);
   const made = await load.make(Array.from({ length: 3 * MANY }, (_, at) => ({ tenant: tenants[at % MANY] as TenantId })));
   const sent = await load.send(made);
   await waitUntil(
@@ -148,7 +152,7 @@ async function eventsEnd(platform: BenchPlatform): Promise<number> {
   await admin.connect();
   const offsets = await admin.fetchTopicOffsets('tenant.events');
   await admin.disconnect();
-  return Number(offsets.find(({ partition }) => partition === 0)?.offset);
+  return Number(offsets.find(({ partition }) => partition === PARTITION)?.offset);
 }
 
 /** Micro-dollars settled in the history from an offset on, for so many seconds of the broker's time. */
@@ -156,7 +160,7 @@ async function spentSince(platform: BenchPlatform, from: number, seconds: number
   const reader = new Reader(platform.client('admin'), () => undefined);
   const spent = new Map<TenantId, number>();
   let until: number | undefined;
-  for await (const { records } of reader.read('tenant.events', 0, from))
+  for await (const { records } of reader.read('tenant.events', PARTITION, from))
     for (const { value, timestamp } of records) {
       until ??= timestamp + seconds * 1_000;
       if (timestamp > until) break;

@@ -8,9 +8,9 @@ import { answers, freePort, until } from '#infra/local/wait.mjs';
 import { type Codec, createCodec } from '#schemas/codec.ts';
 import type { TenantId } from '#schemas/ids.ts';
 import type { Policy } from '#schemas/policy.ts';
-import { auditPrincipal, DEFAULT_PARTITIONS, partitionOf } from '#schemas/topics.ts';
+import { auditPrincipal, DEFAULT_PARTITIONS, partitionOf, RUNTIME_GROUP, type Topic } from '#schemas/topics.ts';
 import { provisionTenant } from '#streams/kafka/admin.ts';
-import { createKafka } from '#streams/kafka/client.ts';
+import { createKafka, withAdmin } from '#streams/kafka/client.ts';
 import { createSender } from '#streams/kafka/producer.ts';
 import { loadSchemas } from '#streams/kafka/registry.ts';
 import { type RunningKafka, startKafka, TEST_PASSWORDS } from '../start-kafka.ts';
@@ -121,6 +121,17 @@ export class BenchPlatform {
       })),
     );
     await sender.close();
+  }
+
+  /** Until the runtime has taken all that stands there now. */
+  async taken(topic: Topic, partition: number, withinMs: number): Promise<void> {
+    await withAdmin(this.client('admin'), async (admin) => {
+      const [at] = (await admin.fetchTopicOffsets(topic)).filter((each) => each.partition === partition);
+      await until(`${topic} to be taken`, withinMs, async () => {
+        const [of] = await admin.fetchOffsets({ groupId: RUNTIME_GROUP, topics: [topic] });
+        return Number(of?.partitions.find((each) => each.partition === partition)?.offset) >= Number(at?.offset);
+      });
+    });
   }
 
   /** Seconds of processor time since its start. */
