@@ -91,7 +91,7 @@ export class Ingress {
     const tenant = this.#tenant(partition, record, value.tenantId);
     const policy = this.#parts.policyOf(tenant, partition);
     if (!policy) throw new EvenkeelError('tenant_unknown', `there is no tenant ${tenant}`);
-    const source = this.#verify(record, bytes, tenant, policy);
+    const source = await this.#verify(record, bytes, tenant, policy);
     checkFields(value);
     // A key that only its producer knows would hold up the whole partition while it is waited for.
     if (value.sealed && source !== 'http') throw new EvenkeelError('body_invalid', 'sealed: only the gateway seals; send `message` in the clear');
@@ -117,7 +117,7 @@ export class Ingress {
     if (record.key !== tenant) throw new EvenkeelError('tenant_mismatch', `the key is not ${tenant}, which the record names`);
   }
 
-  #verify(record: Rec, bytes: Uint8Array, tenant: TenantId, policy: Policy): RequestInput['source'] {
+  async #verify(record: Rec, bytes: Uint8Array, tenant: TenantId, policy: Policy): Promise<RequestInput['source']> {
     const kid = record.headers[KID_HEADER];
     const signature = record.headers[SIGNATURE_HEADER];
     if (!kid || !signature) throw new EvenkeelError('signature_missing', `headers ${KID_HEADER} and ${SIGNATURE_HEADER} are needed`);
@@ -127,7 +127,7 @@ export class Ingress {
     } else {
       const key = policy.producerKeys.find((each) => each.kid === name);
       if (!key) throw new EvenkeelError('signature_invalid', `${tenant} has no producer key ${name.slice(0, 64)}`);
-      if (verifyProducer(key.publicKey, 'support.requests', tenant, bytes, signature)) return 'kafka';
+      if (await verifyProducer(key.publicKey, 'support.requests', tenant, bytes, signature)) return 'kafka';
     }
     throw new EvenkeelError('signature_invalid', 'the signature does not match topic, key and value');
   }

@@ -100,13 +100,14 @@ async function paced(load: Load, quiet: readonly TenantId[], others: readonly Te
   return quantile(looked, 0.95);
 }
 
-type Beside = { readonly p95: number; readonly offered: Offered; readonly spent: ReadonlyMap<TenantId, number> };
+type Beside = { readonly p95: number; readonly offered: Offered; readonly spent: ReadonlyMap<TenantId, number>; readonly ran: number; readonly queued: number };
 
 async function beside(platform: BenchPlatform, load: Load, quiet: readonly TenantId[], flood: Flood, perS: number): Promise<Beside> {
   const from = await eventsEnd(platform);
   const asking = paced(load, quiet, [], perS);
   const [p95, offered] = await Promise.all([asking, flood.run(FLOOD_PER_S, asking)]);
-  return { p95, offered, spent: await spentSince(platform, from, SECONDS) };
+  const { ran, queued } = await livedSince(platform, from, quiet);
+  return { p95, offered, spent: await spentSince(platform, from, SECONDS), ran, queued };
 }
 
 /** Without a limit of requests a second: only the fair queue stands between them. Resolves when nothing is left of the flood before. */
@@ -171,6 +172,28 @@ async function spentSince(platform: BenchPlatform, from: number, seconds: number
   return spent;
 }
 
+/** Medians, ms: how long the slots of these tenants were held, and how long they waited for one once they were accepted. */
+async function livedSince(platform: BenchPlatform, from: number, tenants: readonly TenantId[]): Promise<{ readonly ran: number; readonly queued: number }> {
+  const reader = new Reader(platform.client('admin'), () => undefined);
+  const lives: { readonly ranMs: number; readonly queuedMs: number }[] = [];
+  for await (const { records } of reader.read('tenant.events', PARTITION, from))
+    for (const { value } of records) {
+      const event = value && platform.codec.decode(value);
+      if (event?.name === 'request_finished' && tenants.includes(event.value.tenant)) lives.push(event.value);
+    }
+  await reader.close();
+  return {
+    ran: quantile(
+      lives.map(({ ranMs }) => ranMs),
+      0.5,
+    ),
+    queued: quantile(
+      lives.map(({ queuedMs }) => queuedMs),
+      0.5,
+    ),
+  };
+}
+
 /** Jain's index of fairness: 1 when all have the same, 1/n when one has all. */
 function jain(values: readonly number[]): number {
   const sum = values.reduce((a, b) => a + b, 0);
@@ -190,6 +213,10 @@ function report(shared: number, flooded: Beside, roomy: number, opened: Beside, 
       quiet_p95_ms_all_with_room: roomy,
       quiet_p95_ms_beside_a_flood_without_a_rate_limit: opened.p95,
       quiet_p95_ratio_without_a_rate_limit: round(openRatio),
+      slot_held_p50_ms_beside_a_flood: flooded.ran,
+      waited_for_a_slot_p50_ms_beside_a_flood: flooded.queued,
+      slot_held_p50_ms_without_a_rate_limit: opened.ran,
+      waited_for_a_slot_p50_ms_without_a_rate_limit: opened.queued,
       flood_offered_per_s: Math.round(flooded.offered.perS),
       flood_offered_per_s_without_a_rate_limit: Math.round(opened.offered.perS),
       flood_http_taken: taken,
