@@ -15,6 +15,8 @@ const CHUNK_BYTES = 256 * 1_024;
 const PAUSE_MS = 100;
 /** Between two steps that read rows for the same chunk. */
 const STEP_MS = 5;
+/** After an opening: first what has gathered is taken up. */
+const SETTLE_MS = 5_000;
 /** After a failed attempt. */
 const AGAIN_MS = 30_000;
 
@@ -26,6 +28,7 @@ export type SnapshotOptions = {
   readonly turns: Semaphore;
   readonly chunkBytes?: number;
   readonly pauseMs?: number;
+  readonly settleMs?: number;
 };
 export type SnapshotWritten = { readonly rows: number; readonly bytes: number; readonly ms: number };
 export type SnapshotParts = {
@@ -70,7 +73,7 @@ export class Snapshots {
     this.#store = store;
     this.#log = log;
     this.newest = store.meta?.snapshot;
-    this.consider();
+    this.#notBefore = this.#parts.clock.monotonic() + (this.#parts.snapshots?.settleMs ?? SETTLE_MS);
   }
 
   /** Whatever was under way is dropped: its slot stays without a manifest. */

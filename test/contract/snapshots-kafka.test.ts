@@ -3,11 +3,10 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, expect, test } from 'vitest';
-import { stateHash } from '#streams/engine/state-hash.ts';
 import { kafkaLog } from '#streams/kafka/partition-log.ts';
 import { Reader } from '#streams/kafka/reader.ts';
 import { rocksStores } from '#streams/rocksdb/store.ts';
-import { Desk, type DeskParts } from '../streams/engine/snapshot-desk.ts';
+import { Desk, type DeskParts, seen } from '../streams/engine/snapshot-desk.ts';
 import { client, newTopic } from './kafka-under-test.ts';
 
 const root = mkdtempSync(join(tmpdir(), 'evenkeel-snapshots-'));
@@ -16,12 +15,6 @@ afterAll(async () => {
   await Promise.all([reader.close(), follower.close()]);
   rmSync(root, { recursive: true, force: true });
 });
-
-function seen(desk: Desk) {
-  const { store } = desk.task;
-  const words = store.scan('words', '', 10_000).map(([key, value]) => [key, Buffer.from(value.subarray(8)).toString('hex')]);
-  return { ...stateHash(store), words };
-}
 
 test('a partition is restored from RocksDB, from a snapshot and from the log alone, to the same state and words', async () => {
   const [history, words, topic] = [await newTopic(1), await newTopic(1), await newTopic(1)];

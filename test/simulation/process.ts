@@ -119,7 +119,7 @@ export class Process {
       clock: this.#clock(),
       cap: this.cap,
       maxBatch: world.maxBatch,
-      snapshots: world.snapshots && { ...world.snapshots, topic: SNAPSHOTS, turns: new Semaphore(1) },
+      snapshots: world.snapshots && { ...world.snapshots, topic: SNAPSHOTS, turns: new Semaphore(1), settleMs: 0 },
       maxGathered: 40,
       maxOutputBytes: MAX_OUTPUT_BYTES,
       deadLetter: (input, error, consumed) => this.#deadLetter(input, error, consumed),

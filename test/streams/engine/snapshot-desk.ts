@@ -6,7 +6,9 @@ import type { Log, Stores } from '#streams/engine/ports.ts';
 import type { Recovered } from '#streams/engine/recover.ts';
 import { Semaphore } from '#streams/engine/semaphore.ts';
 import type { SnapshotWritten } from '#streams/engine/snapshots.ts';
+import { stateHash } from '#streams/engine/state-hash.ts';
 import { openTask } from '#streams/engine/task.ts';
+import { wordsRecord } from '#streams/engine/words.ts';
 import { support } from '#streams/support/support.ts';
 
 export const codec = createCodec(localSchemas());
@@ -42,6 +44,7 @@ export class Desk {
       topic,
       every: parts.every ?? 300,
       turns: new Semaphore(1),
+      settleMs: 0,
       chunkBytes: parts.chunkBytes ?? 1_000,
       pauseMs: parts.pauseMs ?? 0,
     };
@@ -132,6 +135,12 @@ export class Desk {
       sealed: Buffer.from('answer'),
     });
   }
+}
+
+/** The state, and the words beside it. */
+export function seen({ task: { store } }: Desk) {
+  const words = store.scan('words', '', 10_000).map(([key, value]) => [key, Buffer.from(wordsRecord(value)).toString('hex')]);
+  return { ...stateHash(store), words };
 }
 
 export const requestOf = (at: number): RequestId => `r_${String(at).padStart(22, '0')}` as RequestId;
