@@ -58,11 +58,13 @@ export class Desk {
       EVENKEEL_HTTP_PORT: String(this.#port),
       EVENKEEL_ISSUERS_FILE: this.#file('issuers.json', [{ issuer: ISSUER, jwks, tenants: '*', roles: ['end_user', 'tenant_admin', 'operator'] }]),
     });
-    for (const service of [this.#runtime, this.#gateway]) {
-      await service.start();
-      await until('the service', WITHIN_MS, () => service.ready());
-    }
-    for (const tenant of tenants) await this.#create(tenant);
+    await Promise.all(
+      [this.#runtime, this.#gateway].map(async (service) => {
+        await service.start();
+        await until('the service', WITHIN_MS, () => service.ready());
+      }),
+    );
+    await Promise.all(tenants.map((tenant) => this.#create(tenant)));
   }
 
   async stop(): Promise<void> {
