@@ -19,9 +19,12 @@ export function checkInputs(evidence: Evidence, partition: number, history: Part
   for (const topic of [REQUESTS, COMMANDS]) {
     const records = ofPartition(evidence, topic, partition);
     const covered = walk(evidence, topic, records, history.transactions, letters, problems);
-    const group = evidence.committed[`${topic}/${partition}`] ?? 0;
-    lag += records.filter(({ offset }) => offset >= group).length;
-    if (group !== covered) problems.push(`invariant 2: ${topic}/${partition}: the group stands at ${group}, the history at ${covered}`);
+    const { before, after } = evidence.committed[`${topic}/${partition}`] ?? { before: 0, after: 0 };
+    lag += records.filter(({ offset }) => offset >= before).length;
+    if (covered < before || covered > after)
+      problems.push(
+        `invariant 2: ${topic}/${partition}: the group stands at ${before === after ? before : `${before} to ${after}`}, the history at ${covered}`,
+      );
   }
   return { problems, lag };
 }

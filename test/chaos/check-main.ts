@@ -3,6 +3,7 @@
  * the cluster's address, the master key (ids are keyed digests), the cap and what clients were told. Prints one object; exits 1 on a problem.
  */
 import { readFileSync } from 'node:fs';
+import type { Admin } from 'kafkajs';
 import { requestId, tenantSecret } from '#schemas/digest.ts';
 import type { TenantId } from '#schemas/ids.ts';
 import { partitionOf, RUNTIME_GROUP } from '#schemas/topics.ts';
@@ -27,10 +28,10 @@ async function evidenceOf({ cluster, masterKey, tenants, cap, acknowledged }: Ch
   const admin = kafka.admin();
   await admin.connect();
   try {
-    const committed: Record<string, number> = {};
-    for (const { topic, partitions } of await admin.fetchOffsets({ groupId: RUNTIME_GROUP, topics: CONSUMED }))
-      for (const { partition, offset } of partitions) committed[`${topic}/${partition}`] = Math.max(0, Number(offset));
+    const before = await groupOffsets(admin);
     const topics = await readTopics(kafka, admin, [...TOPICS, ...tenants.map((tenant) => `audit.${tenant}`)], types);
+    const after = await groupOffsets(admin);
+    const committed = Object.fromEntries([...after].map(([at, offset]) => [at, { before: before.get(at) ?? 0, after: offset }]));
     const partitions = (await admin.fetchTopicMetadata({ topics: ['tenant.events'] })).topics[0]?.partitions.length ?? 0;
     const secret = (tenant: string) => tenantSecret(Buffer.from(masterKey, 'hex'), tenant as TenantId);
     const idOf = (tenant: string, person: string, sent: string) => requestId(secret(tenant), person, sent);
@@ -46,6 +47,13 @@ async function evidenceOf({ cluster, masterKey, tenants, cap, acknowledged }: Ch
   } finally {
     await admin.disconnect();
   }
+}
+
+async function groupOffsets(admin: Admin): Promise<ReadonlyMap<string, number>> {
+  const found = await admin.fetchOffsets({ groupId: RUNTIME_GROUP, topics: CONSUMED });
+  return new Map(
+    found.flatMap(({ topic, partitions }) => partitions.map(({ partition, offset }) => [`${topic}/${partition}`, Math.max(0, Number(offset))] as const)),
+  );
 }
 
 const file = JSON.parse(readFileSync(process.argv[2] ?? '', 'utf8')) as CheckFile;

@@ -29,7 +29,7 @@ function settledAstray(history: History): History {
   const batch = history.topics['tenant.events']?.[0];
   if (batch?.decoded?.name !== 'batch') throw new Error('the history begins with a batch');
   const next = (history.topics['support.requests'] ?? []).filter(({ partition }) => partition === 1).length;
-  history.committed['support.requests/1'] = next;
+  history.committed['support.requests/1'] = { before: next, after: next };
   const value = { ...batch.decoded.value, number: 1, events: 0, inputs: [{ topic: 'support.requests', next }] };
   history.append('tenant.events', 'batch', value, { partition: 1 });
   return history;
@@ -111,8 +111,8 @@ const BROKEN: Readonly<Record<string, readonly [invariant: number, story: (histo
       h.commit([], { 'support.requests': offset + 1 });
     },
   ],
-  "a group's offset before the history's": [2, (h) => Object.assign(h.committed, { 'support.requests/0': 1 })],
-  "a group's offset beyond the history's": [2, (h) => Object.assign(h.committed, { 'support.requests/0': 99 })],
+  "a group's offset before the history's": [2, (h) => Object.assign(h.committed, { 'support.requests/0': { before: 1, after: 1 } })],
+  "a group's offset beyond the history's": [2, (h) => Object.assign(h.committed, { 'support.requests/0': { before: 99, after: 99 } })],
   'a request that ends twice': [1, (h) => h.commit([h.finished('a')])],
   'an end of what was never queued': [1, (h) => h.commit([h.finished('c')])],
   'a request without its result': [1, (h) => void h.topics['support.results']?.pop()],

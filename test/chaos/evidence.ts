@@ -29,8 +29,8 @@ export type Evidence = {
   readonly cap: number;
   /** By topic, in the order of partition and offset. */
   readonly topics: Readonly<Record<string, readonly Stored[]>>;
-  /** The runtime group's offsets, by `topic/partition`. */
-  readonly committed: Readonly<Record<string, number>>;
+  /** The runtime group's offsets, by `topic/partition`: as they were before the topics were read, and after. */
+  readonly committed: Readonly<Record<string, { readonly before: number; readonly after: number }>>;
   readonly acknowledged: readonly Acknowledged[];
   /** The id under which the history knows what a person sent: a keyed digest. */
   readonly idOf: (tenant: string, person: string, sent: string) => string;

@@ -17,7 +17,7 @@ type Where = { readonly partition?: number; readonly key?: string; readonly head
 export class History {
   readonly topics: Record<string, Stored[]> = {};
   readonly acknowledged: Acknowledged[] = [];
-  readonly committed: Record<string, number> = {};
+  readonly committed: Record<string, { before: number; after: number }> = {};
   cap = 10;
   producer = { id: '1000', epoch: 1 };
   now = START;
@@ -36,7 +36,7 @@ export class History {
   commit(events: readonly Fields[], inputs: Readonly<Record<string, number>> = {}, announced = events.length): void {
     this.now += 10;
     const consumed = Object.entries(inputs).map(([topic, next]) => ({ topic, next }));
-    for (const [topic, next] of Object.entries(inputs)) this.committed[`${topic}/0`] = next;
+    for (const [topic, next] of Object.entries(inputs)) this.committed[`${topic}/0`] = { before: next, after: next };
     this.append('tenant.events', 'batch', { number: ++this.#batch, events: announced, inputs: consumed, time: this.now, version: 1, partitions: 2 });
     for (const { type, ...event } of events) this.append('tenant.events', type as Event['type'], { tenant: TENANT, ...event });
   }
