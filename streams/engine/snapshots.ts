@@ -61,6 +61,7 @@ export class Snapshots {
   #log: PartitionLog | undefined;
   #attempt: Attempt | undefined;
   #notBefore = Number.NEGATIVE_INFINITY;
+  #cancelWait: () => void = () => undefined;
   /** The newest one that is known here; it is kept with the store's meta. */
   newest: Meta['snapshot'];
 
@@ -73,11 +74,12 @@ export class Snapshots {
     this.#store = store;
     this.#log = log;
     this.newest = store.meta?.snapshot;
-    this.#notBefore = this.#parts.clock.monotonic() + (this.#parts.snapshots?.settleMs ?? SETTLE_MS);
+    this.#wait(this.#parts.snapshots?.settleMs ?? SETTLE_MS);
   }
 
   /** Whatever was under way is dropped: its slot stays without a manifest. */
   stop(): void {
+    this.#cancelWait();
     if (this.#attempt) this.#end(this.#attempt);
     this.#store = undefined;
     this.#log = undefined;
@@ -129,6 +131,13 @@ export class Snapshots {
     });
   }
 
+  /** Not before, but then without a transaction to remind of it: the partition may be idle. */
+  #wait(ms: number): void {
+    this.#notBefore = this.#parts.clock.monotonic() + ms;
+    this.#cancelWait();
+    if (this.#parts.snapshots) this.#cancelWait = this.#parts.clock.after(ms + 1, () => this.consider());
+  }
+
   #due({ every }: SnapshotOptions): boolean {
     const tail = (this.#store?.meta?.positions.history ?? 0) - (this.newest?.history ?? 0);
     return tail >= Math.max(every, this.newest?.rows ?? 0);
@@ -174,8 +183,8 @@ export class Snapshots {
   #failed(attempt: Attempt, error: Error): void {
     if (attempt.stopped) return;
     this.#parts.report.warn(`partition ${this.#parts.partition}: no snapshot was written`, error);
-    this.#notBefore = this.#parts.clock.monotonic() + AGAIN_MS;
     this.#end(attempt);
+    this.#wait(AGAIN_MS);
   }
 
   #end(attempt: Attempt): void {

@@ -25,6 +25,7 @@ export type DeskParts = {
   readonly every?: number;
   readonly chunkBytes?: number;
   readonly pauseMs?: number;
+  readonly settleMs?: number;
   /** Undefined: no snapshots are read or written. */
   readonly topic?: string | undefined;
 };
@@ -44,7 +45,7 @@ export class Desk {
       topic,
       every: parts.every ?? 300,
       turns: new Semaphore(1),
-      settleMs: 0,
+      settleMs: parts.settleMs ?? 0,
       chunkBytes: parts.chunkBytes ?? 1_000,
       pauseMs: parts.pauseMs ?? 0,
     };

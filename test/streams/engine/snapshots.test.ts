@@ -322,6 +322,16 @@ describe('while snapshots are written', () => {
     expect(await world.newest()).toEqual({ slot: 1, snapshot: 3, parts: 0 });
   });
 
+  test('one that fell due while it was not yet time is written without another transaction', async () => {
+    const world = new World();
+    const desk = await Desk.open({ log: world.log, topics, stores: world.stores, topic: SNAPSHOTS, every: 50, settleMs: 300 });
+    await desk.tenants();
+    await desk.traffic(0, 30);
+    expect(desk.written.length).toBe(0);
+    await until(() => desk.written.length > 0);
+    await desk.task.close();
+  });
+
   test('none is written twice for the same history, nor by an owner whose store knows of a recent one', async () => {
     const world = new World();
     await world.history(2);
