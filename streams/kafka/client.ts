@@ -22,7 +22,6 @@ export interface Cluster {
   disconnect(): Promise<void>;
   addMultipleTargetTopics(topics: readonly string[]): Promise<void>;
   refreshMetadata(): Promise<void>;
-  findTopicPartitionMetadata(topic: string): readonly { readonly partitionId: number; readonly leader: number }[];
   findLeaderForPartitions(topic: string, partitions: readonly number[]): Readonly<Record<string, readonly number[]>>;
   /** By the topics named, whatever others are wanted. @throws the error of one of them */
   metadata(of: { readonly topics: readonly string[] }): Promise<{
@@ -96,6 +95,13 @@ export function createCluster(kafka: Kafka): Cluster {
 
 export function sendTo<D, T>(broker: FetchBroker, protocol: Protocol<D, T>): Promise<T> {
   return privateMethod<(protocol: Protocol<D, T>) => Promise<T>>(broker, Object.getPrototypeOf(broker) as object, 'private:Broker:sendRequest')(protocol);
+}
+
+/** The node that leads, as the metadata has it. @throws EvenkeelError `unavailable` while none does */
+export function leaderOf(cluster: Cluster, topic: string, partition: number): string {
+  const node = Object.keys(cluster.findLeaderForPartitions(topic, [partition]))[0];
+  if (node === undefined || Number(node) < 0) throw new EvenkeelError('unavailable', `${topic}/${partition} has no leader`);
+  return node;
 }
 
 /** @throws EvenkeelError `wedged` when kafkajs has changed inside: the contract tests meet it first */

@@ -6,7 +6,7 @@ import type { Kafka } from 'kafkajs';
 import { EvenkeelError } from '#schemas/errors.ts';
 import type { Offset } from '#schemas/ids.ts';
 import type { Batch, Rec } from '#streams/engine/ports.ts';
-import { type Cluster, createCluster, type FetchBroker } from './client.ts';
+import { type Cluster, createCluster, type FetchBroker, leaderOf } from './client.ts';
 import { committedRecords, type Fetched, fetch, OFFSET_OUT_OF_RANGE } from './fetch.ts';
 
 const LATEST = '-1';
@@ -170,7 +170,7 @@ export class Reader {
         if (subscription.failures > 0) await sleep(backoff(subscription.failures - 1));
         if (subscription.failures > 0) await this.#refresh();
         const { cluster } = await this.#connected(subscription.topic);
-        const node = leader(cluster, subscription.topic, subscription.partition);
+        const node = leaderOf(cluster, subscription.topic, subscription.partition);
         subscription.node = node;
         this.#tell();
         if (!this.#polling.has(node)) void this.#poll(node);
@@ -294,7 +294,7 @@ export class Reader {
 
   async #leader(topic: string, partition: number): Promise<FetchBroker> {
     const { cluster } = await this.#connected(topic);
-    return cluster.findBroker({ nodeId: leader(cluster, topic, partition) });
+    return cluster.findBroker({ nodeId: leaderOf(cluster, topic, partition) });
   }
 
   async #bound(topic: string, partition: number, timestamp: typeof EARLIEST | typeof LATEST): Promise<Offset> {
@@ -302,12 +302,6 @@ export class Reader {
     const { responses } = await broker.listOffsets({ isolationLevel: 0, topics: [{ topic, partitions: [{ partition, timestamp }] }] });
     return Number(responses[0]?.partitions[0]?.offset ?? 0);
   }
-}
-
-function leader(cluster: Cluster, topic: string, partition: number): string {
-  const node = Object.keys(cluster.findLeaderForPartitions(topic, [partition]))[0];
-  if (node === undefined || Number(node) < 0) throw new EvenkeelError('unavailable', `${topic}/${partition} has no leader`);
-  return node;
 }
 
 function refused(name: string, code: number | undefined): EvenkeelError {

@@ -9,7 +9,7 @@ import type { Instant, Offset } from '#schemas/ids.ts';
 import type { Output } from '#streams/engine/machine.ts';
 import type { Offsets } from '#streams/engine/ports.ts';
 import { nextSend } from './batch-size.ts';
-import { type Cluster, createCluster, errorOf, sendTo, type TransactionBroker } from './client.ts';
+import { type Cluster, createCluster, errorOf, leaderOf, sendTo, type TransactionBroker } from './client.ts';
 import { PRODUCE_TIMEOUT_MS, produce } from './produce.ts';
 import { encodeBatch } from './record-batch.ts';
 
@@ -48,7 +48,7 @@ export class Transactions {
   readonly #cluster: Cluster;
   /** Next sequence number by `topic/partition`. */
   readonly #sequences = new Map<string, number>();
-  /** Brokers by node, and what leads where, as of opening. */
+  /** The nodes of the two coordinators, as of opening. */
   #transactionNode = '';
   #groupNode = '';
   #producer = { producerId: '', producerEpoch: 0 };
@@ -117,7 +117,7 @@ export class Transactions {
         const [first] = records as readonly [Placed, ...Placed[]];
         return { topic: first.topic, partition: first.partition, records: records.slice(0, nextSend(records)) };
       });
-      const byLeader = Map.groupBy(batches, (batch) => this.#leaderOf(batch));
+      const byLeader = Map.groupBy(batches, ({ topic, partition }) => leaderOf(this.#cluster, topic, partition));
       const answers = await Promise.all([...byLeader].map(([leader, of]) => this.#send(leader, of)));
       for (const each of answers.flat()) written.set(each.at, each);
       left = left.map((records, at) => records.slice(batches[at]?.records.length)).filter(({ length }) => length > 0);
@@ -147,12 +147,6 @@ export class Transactions {
       transactional: true,
       time: Date.now(),
     });
-  }
-
-  #leaderOf({ topic, partition }: Batch): string {
-    const [leader] = Object.keys(this.#cluster.findLeaderForPartitions(topic, [partition]));
-    if (leader === undefined) throw new Error(`${topic}/${partition} has no leader`);
-    return leader;
   }
 
   async #commitOffsets(transaction: TransactionBroker, inputs: Offsets, partition: number): Promise<void> {

@@ -4,6 +4,7 @@
  */
 import type { TenantId } from '#schemas/ids.ts';
 import { type Ask, Load, livesOf, type Made } from './load.ts';
+import { pause } from './pace.ts';
 import { bareLoop } from './peers/bare.ts';
 import { BenchPlatform } from './platform.ts';
 import { quantile, type Report, round } from './report.ts';
@@ -93,7 +94,6 @@ async function auditCaughtUp(platform: BenchPlatform, requests: number): Promise
 
 const spread = (count: number, tenants: readonly TenantId[]): readonly Ask[] =>
   Array.from({ length: count }, (_, at) => ({ tenant: tenants[at % tenants.length] as TenantId }));
-const pause = (ms: number) => new Promise<void>((resolve) => setTimeout(resolve, ms));
 
 type Reached = Awaited<ReturnType<typeof sustained>>;
 type Paced = Awaited<ReturnType<typeof paced>>;
