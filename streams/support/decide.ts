@@ -123,13 +123,16 @@ function presumed(turn: Turn, step: TurnStep, request: OfRequest): EventOf<'cost
 
 const sum = (steps: readonly TurnStep[], of: 'worstCase' | 'worstTokens'): number => steps.reduce((total, each) => total + each[of], 0);
 
+/** What a hold of `left` has for one more step: an overrun takes all of it and no more, so that a step that costs nothing always fits. */
+const leftOf = (left: number, lost: number, promised: number): number => Math.max(0, Math.max(0, left - lost) - promised);
+
 /** The limit that this step meets; what its own lost attempt has spent is spent. */
 function stepRefusal(account: Account, turn: Turn, { step, calls, worstCase, worstTokens }: StepStart, known: TurnStep | undefined, now: Instant) {
   const isLost = known?.state === 'open';
   const lost = { money: isLost ? known.worstCase : 0, tokens: isLost ? known.worstTokens : 0 };
   const open = turn.steps.filter((each) => each.state === 'open' && each.step !== step);
-  const left = turn.left - sum(open, 'worstCase') - lost.money;
-  const leftTokens = turn.leftTokens - sum(open, 'worstTokens') - lost.tokens;
+  const left = leftOf(turn.left, lost.money, sum(open, 'worstCase'));
+  const leftTokens = leftOf(turn.leftTokens, lost.tokens, sum(open, 'worstTokens'));
   const steps = turn.steps.length - Number(known !== undefined);
   const lostCalls = Number(isLost && known.calls === 'tool');
   const toolCalls = open.filter((each) => each.calls === 'tool').length;

@@ -85,8 +85,8 @@ export class Steps {
     const reasons: Record<string, boolean> = {
       '': code === 'unsafe_repeat' && before?.kind === 'unsafe',
       request_steps: others >= maxSteps,
-      request_budget: limit === left.money && observed > limit,
-      request_tokens: limit === left.tokens && observed > limit,
+      request_budget: limit === Math.max(0, left.money) && observed > limit,
+      request_tokens: limit === Math.max(0, left.tokens) && observed > limit,
       tool_fan_out: open.filter(({ calls }) => calls === 'tool').length >= maxToolFanOut,
       tool_calls_in_flight: books.toolCalls >= maxToolCalls,
     };

@@ -204,6 +204,16 @@ describe('a running request meets its own limits', () => {
     expect(when(step(1, 'b', tool))).toMatchObject([{ type: 'step_started' }]);
   });
 
+  test('a step that costs nothing fits a hold that was overrun: by a result, and by an attempt that was lost', () => {
+    const { when } = running({ requestTokens: 64 }, 1);
+    when(step(1, 'a', { worst: 0, tokens: 36 }));
+    when(step(1, 'b', { worst: 0, tokens: 28 }));
+    when(result(1, 'a', 0, 45));
+    expect(when(step(1, 'b', { worst: 0, tokens: 0, attempt: 2 }))).toMatchObject([{ type: 'cost_recorded', presumed: true }, { type: 'step_started' }]);
+    expect(when(step(1, 'c', { worst: 0, tokens: 1 }))).toMatchObject([{ type: 'step_refused', limitName: 'request_tokens', limit: 0, observed: 1 }]);
+    expect(when(step(1, 'd', { worst: 0, tokens: 0 }))).toMatchObject([{ type: 'step_started' }]);
+  });
+
   test('what is lost is presumed spent at its worst case, in money and in tokens, by the prices it was reckoned by', () => {
     const { when } = running({}, 1);
     when(step(1, 'a', { worst: 300, tokens: 70 }));

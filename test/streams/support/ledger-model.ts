@@ -116,7 +116,7 @@ export class Model {
     const open = [...hold.steps.values()].filter((each) => each.state === 'open');
     const promised = open.reduce<Amount>((sum, { worst }) => plus(sum, worst), NOTHING);
     // Of the lost attempt the hold may have had less than its worst case left: what is over is a fact all the same.
-    const left = minus(hold.left, promised);
+    const left = minus(hold.left, least(hold.left, promised));
     const tools = open.filter(({ tool }) => tool).length;
     const allTools = [...this.holds.values()].flatMap(({ steps }) => [...steps.values()]).filter((each) => each.state === 'open' && each.tool).length;
     const no =
