@@ -1,11 +1,5 @@
 /** What is used of the binding, which has no types of its own. Calls with a leading underscore are its synchronous ones. */
 declare module 'rocksdb' {
-  type Batch = {
-    _put(key: Uint8Array, value: Uint8Array): void;
-    _del(key: Uint8Array): void;
-    _writeSync(): void;
-    _closeSync(): void;
-  };
   export type Iterator = {
     _seekSync(target: Uint8Array): void;
     _nextvSync(size: number): { readonly rows: readonly Uint8Array[]; readonly finished: boolean };
@@ -21,8 +15,8 @@ declare module 'rocksdb' {
   };
   export class RocksLevel {
     static open(location: string, options: Options): Promise<RocksLevel>;
-    batch(): Batch;
-    _getManySync(keys: readonly Uint8Array[]): readonly (Uint8Array | undefined)[];
+    readonly status: 'opening' | 'open' | 'closing' | 'closed';
+    readonly handle: bigint;
     _iterator(options: {
       readonly gte: Uint8Array;
       readonly lt: Uint8Array;
@@ -34,4 +28,20 @@ declare module 'rocksdb' {
     }): Iterator;
     close(): Promise<void>;
   }
+}
+
+/** The functions below it. What is null takes the defaults; an object is searched for each of its options, which takes longer than a put. */
+declare module 'rocksdb/binding.js' {
+  export type Database = { readonly database: never };
+  export type Batch = { readonly batch: never };
+  const binding: {
+    db_init(handle: bigint): Database;
+    db_get_many_sync(database: Database, keys: readonly Uint8Array[], options: null): readonly (Uint8Array | undefined)[];
+    batch_init(): Batch;
+    batch_put(batch: Batch, key: Uint8Array, value: Uint8Array, options: null): void;
+    batch_del(batch: Batch, key: Uint8Array, options: null): void;
+    batch_write(database: Database, batch: Batch, options: null): void;
+    batch_clear(batch: Batch): void;
+  };
+  export default binding;
 }

@@ -8,6 +8,7 @@ import { createRequire } from 'node:module';
 import { join } from 'node:path';
 import { isMainThread } from 'node:worker_threads';
 import { RocksLevel } from 'rocksdb';
+import binding from 'rocksdb/binding.js';
 
 /** Where a process may be killed: what has happened, and what has not. */
 export const BOUNDARIES = {
@@ -90,15 +91,10 @@ function wrapStore(): void {
     at('store-opened');
     return store;
   };
-  const make = RocksLevel.prototype.batch;
-  RocksLevel.prototype.batch = function () {
-    const batch = make.call(this);
-    const write = batch._writeSync;
-    batch._writeSync = () => {
-      at('unstored');
-      write.call(batch);
-      at('stored');
-    };
-    return batch;
+  const write = binding.batch_write;
+  binding.batch_write = (...args) => {
+    at('unstored');
+    write(...args);
+    at('stored');
   };
 }
