@@ -14,6 +14,8 @@ export type Decoded = { readonly [N in ShapeName]: { readonly name: N; readonly 
 export type Tagged = { readonly [N in ShapeName]: { readonly type: N } & ValueOf<N> }[ShapeName];
 
 export interface Codec {
+  /** What it was made from: another thread makes one of its own. */
+  readonly registered: readonly Registered[];
   encode<N extends ShapeName>(name: N, value: ValueOf<N>): Uint8Array;
   /** For topics that only we write. @throws EvenkeelError `schema_unknown`, `record_unreadable` */
   decode(bytes: Uint8Array): Decoded;
@@ -77,6 +79,7 @@ export function createCodec(registered: readonly Registered[]): Codec {
     return { name: by.name, value: read('plain', by, bytes, 0, bytes.byteLength) } as Decoded;
   };
   return {
+    registered,
     encode(name, value) {
       const writer = writers.get(name);
       if (writer === undefined) throw new EvenkeelError('schema_unknown', `no schema id for ${name}: was it registered?`);

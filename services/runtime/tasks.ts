@@ -16,6 +16,7 @@ import type { Vault } from '../vault.ts';
 import type { Knowledge } from './agent/retrieval.ts';
 import { deadLetterOf } from './ingress.ts';
 import { type Opened, TOPICS_IN } from './partition.ts';
+import { Restorer } from './restorer.ts';
 import { type Agent, turns } from './turns.ts';
 
 export type TaskParts = {
@@ -50,6 +51,9 @@ export function taskOpener(parts: TaskParts): (partition: number) => Promise<Ope
   const { config, log, machine, partitions, topics, kafka, codec } = parts;
   const stores = rocksStores(join(config.dataDir, 'stores'));
   const folds = new Semaphore(FOLDS_AT_ONCE);
+  const client = { ...config.kafka, clientId: `${config.instance}.restorer` };
+  const restoring = { kafka: client, schemas: codec.registered, partitions, topics, snapshots: { topic: SNAPSHOTS } };
+  const restorer = new Restorer(restoring, FOLDS_AT_ONCE, (message) => log.warn(message));
   const watched = partitionMetrics(parts.metrics);
   const snapshots = { topic: SNAPSHOTS, every: config.snapshotEvery, turns: new Semaphore(1) };
   return async (partition) => {
@@ -68,6 +72,7 @@ export function taskOpener(parts: TaskParts): (partition: number) => Promise<Ope
       stores,
       snapshots,
       folds,
+      aside: restorer.restore,
       clock,
       cap: config.inFlightPerPartition,
       effects: (owner) => turns({ ...parts, warn: (message, error) => log.warn({ err: error }, message) }, owner),

@@ -30,13 +30,16 @@ export interface Log {
 /** `next`: the position after these records, markers included. `end`: the end of the log known when they were read. */
 export type Batch = { readonly records: readonly Rec[]; readonly next: Offset; readonly end: Offset };
 
-export interface PartitionLog {
+/** Of a partition that was opened, here or in another thread. */
+export interface ReadLog {
   /** Committed records to the end, which opening has fixed. `from` may lie before the log's start: it begins there. */
   read(topic: string, from: Offset): AsyncIterable<Batch>;
-  /** One transaction: the records in order (the history's first), and the inputs' offsets. Dead after a throw. */
-  commit(records: readonly Output[], inputs: Offsets): Promise<Committed>;
   /** Where a read of it ends now. */
   end(topic: string): Promise<Offset>;
+}
+export interface PartitionLog extends ReadLog {
+  /** One transaction: the records in order (the history's first), and the inputs' offsets. Dead after a throw. */
+  commit(records: readonly Output[], inputs: Offsets): Promise<Committed>;
   close(): Promise<void>;
 }
 

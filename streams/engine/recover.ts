@@ -7,31 +7,39 @@ import { Folder } from './fold.ts';
 import { HistoryReader } from './history.ts';
 import { itemKey, wordsKey, wordsName } from './keys.ts';
 import type { Machine, Row, Work } from './machine.ts';
-import type { Meta, PartitionLog, Store, Stores, Write } from './ports.ts';
+import type { Meta, PartitionLog, ReadLog, Store, Stores, Write } from './ports.ts';
 import { RESTORING, restore } from './restore.ts';
 import type { Semaphore } from './semaphore.ts';
 import { keepWords } from './words.ts';
 
 export type Topics = { readonly history: string; readonly words: string };
-export type Recovery<A, R, K, I extends Row, E, X extends Work> = {
+export type Restoration<A, R, K, I extends Row, E, X extends Work> = {
   readonly machine: Machine<A, R, K, I, E, X>;
-  readonly stores: Stores;
-  readonly partition: number;
   readonly partitions: number;
   readonly topics: Topics;
   /** Where snapshots of the state are found; without it there are none. */
   readonly snapshots?: { readonly topic: string } | undefined;
   /** Of a process: partitions whose histories are folded at once. Few are folded sooner than many are, each in a fraction of the time. */
   readonly folds?: Semaphore | undefined;
+  /** A snapshot was ignored, and why. */
+  readonly ignored?: (why: string) => void;
+};
+export type Recovery<A, R, K, I extends Row, E, X extends Work> = Restoration<A, R, K, I, E, X> & {
+  readonly stores: Stores;
+  readonly partition: number;
+  /** Does `restoreFrom` for a long history in another thread, which leaves this one to others and has a processor of its own. */
+  readonly aside?: ((partition: number, store: Store, source: Source) => Promise<Restored | undefined>) | undefined;
   /** A store was thrown away, and why. */
   readonly discarded: (why: string) => void;
-  /** A snapshot was, and why. */
-  readonly ignored?: (why: string) => void;
 };
 /** What a store was opened from, beside the tail of the log. */
 export type Source = 'store' | 'snapshot' | 'log';
 /** `events`: how many were folded. */
-export type Recovered = { readonly store: Store; readonly source: Source; readonly events: number };
+export type Restored = { readonly source: Source; readonly events: number };
+export type Recovered = Restored & { readonly store: Store };
+
+/** Offsets of the history: below, another thread would still be starting when this one has folded them. */
+const LONG = 50_000;
 
 /** The store as it is, else the newest whole snapshot, else nothing: then what the log holds beyond it. The first way that fits is taken. */
 export async function recover<A, R, K, I extends Row, E, X extends Work>(
@@ -43,8 +51,9 @@ export async function recover<A, R, K, I extends Row, E, X extends Work>(
   const ways: Source[] = store.meta ? ['store', 'snapshot', 'log'] : ['snapshot', 'log'];
   for (const source of ways) {
     try {
-      if (source === 'snapshot' && !(await fromSnapshot(recovery, log, store))) continue;
-      return { store, source, events: await catchUp(recovery, log, store) };
+      const aside = recovery.aside && (await isLong(recovery, log, store)) ? recovery.aside : undefined;
+      const restored = await (aside ? aside(recovery.partition, store, source) : restoreFrom(recovery, log, store, source));
+      if (restored) return { store, ...restored };
     } catch (error) {
       if (source === 'log' || !misfit(error)) {
         await store.close();
@@ -56,12 +65,28 @@ export async function recover<A, R, K, I extends Row, E, X extends Work>(
   throw new EvenkeelError('store_ahead', 'neither store, snapshot nor log');
 }
 
+/** Into `store`, by one of the ways. undefined: there is no snapshot. @throws EvenkeelError `store_ahead`, `record_unreadable` for another way */
+export async function restoreFrom<A, R, K, I extends Row, E, X extends Work>(
+  restoration: Restoration<A, R, K, I, E, X>,
+  log: ReadLog,
+  store: Store,
+  source: Source,
+): Promise<Restored | undefined> {
+  if (source === 'snapshot' && !(await fromSnapshot(restoration, log, store))) return undefined;
+  const { folds } = restoration;
+  return { source, events: await (folds ? folds.run(() => readLogs(restoration, log, store)) : readLogs(restoration, log, store)) };
+}
+
+async function isLong<A, R, K, I extends Row, E, X extends Work>({ topics }: Restoration<A, R, K, I, E, X>, log: ReadLog, { meta }: Store): Promise<boolean> {
+  return (await log.end(topics.history)) - (meta?.positions.history ?? 0) >= LONG;
+}
+
 /** What another way in may mend: the store, or the snapshot in it, does not fit its log. */
 const misfit = (error: unknown): boolean => error instanceof EvenkeelError && (error.code === 'store_ahead' || error.code === 'record_unreadable');
 
 async function fromSnapshot<A, R, K, I extends Row, E, X extends Work>(
-  { machine, partitions, snapshots, ignored }: Recovery<A, R, K, I, E, X>,
-  log: PartitionLog,
+  { machine, partitions, snapshots, ignored }: Restoration<A, R, K, I, E, X>,
+  log: ReadLog,
   store: Store,
 ): Promise<boolean> {
   if (!snapshots) return false;
@@ -95,12 +120,7 @@ export async function discard<A, R, K, I extends Row, E, X extends Work>(
   return stores.open(partition);
 }
 
-function catchUp<A, R, K, I extends Row, E, X extends Work>(recovery: Recovery<A, R, K, I, E, X>, log: PartitionLog, store: Store): Promise<number> {
-  const { folds } = recovery;
-  return folds ? folds.run(() => readLogs(recovery, log, store)) : readLogs(recovery, log, store);
-}
-
-async function readLogs<A, R, K, I extends Row, E, X extends Work>(recovery: Recovery<A, R, K, I, E, X>, log: PartitionLog, store: Store): Promise<number> {
+async function readLogs<A, R, K, I extends Row, E, X extends Work>(recovery: Restoration<A, R, K, I, E, X>, log: ReadLog, store: Store): Promise<number> {
   const { machine, topics, partitions } = recovery;
   const folder = new Folder(machine, store, partitions);
   const reader = new HistoryReader(machine);
@@ -122,8 +142,8 @@ async function readLogs<A, R, K, I extends Row, E, X extends Work>(recovery: Rec
 
 /** Words are a cache beside the state, at their own position: only those that a row still wants are kept. */
 async function readWords<A, R, K, I extends Row, E, X extends Work>(
-  { machine, topics }: Recovery<A, R, K, I, E, X>,
-  log: PartitionLog,
+  { machine, topics }: Restoration<A, R, K, I, E, X>,
+  log: ReadLog,
   store: Store,
   meta: Meta,
 ): Promise<void> {

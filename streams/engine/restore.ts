@@ -6,7 +6,7 @@ import { EvenkeelError } from '#schemas/errors.ts';
 import type { SnapshotRecord } from '#schemas/records.ts';
 import { emptyMeta } from './fold.ts';
 import type { RowCodec } from './machine.ts';
-import type { Meta, PartitionLog, Store } from './ports.ts';
+import type { Meta, ReadLog, Store } from './ports.ts';
 import { FrameReader } from './snapshot-rows.ts';
 import { type Expected, type Manifest, newest, survey, type Whole } from './snapshot-survey.ts';
 
@@ -21,7 +21,7 @@ export type Restoring = Expected & {
 };
 
 /** Whether there was a snapshot to load. @throws EvenkeelError `record_unreadable` when its rows are not, though its digest is right */
-export async function restore(restoring: Restoring, log: PartitionLog, store: Store): Promise<boolean> {
+export async function restore(restoring: Restoring, log: ReadLog, store: Store): Promise<boolean> {
   const slot = newest(await survey(restoring.codec, log, restoring.topic), restoring, (why) => restoring.ignored?.(why));
   if (!slot) return false;
   await load(restoring, log, store, slot);
@@ -29,7 +29,7 @@ export async function restore(restoring: Restoring, log: PartitionLog, store: St
   return true;
 }
 
-async function load({ codec, topic, partitions }: Restoring, log: PartitionLog, store: Store, { manifest, parts }: Whole): Promise<void> {
+async function load({ codec, topic, partitions }: Restoring, log: ReadLog, store: Store, { manifest, parts }: Whole): Promise<void> {
   const reader = new FrameReader();
   let next = 0;
   // Chunks were written in order: compaction keeps it.

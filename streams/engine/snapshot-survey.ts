@@ -3,7 +3,7 @@ import { sha256 } from '#schemas/digest.ts';
 import type { Offset } from '#schemas/ids.ts';
 import type { RecordOf, SnapshotRecord } from '#schemas/records.ts';
 import type { RowCodec } from './machine.ts';
-import type { PartitionLog, Rec } from './ports.ts';
+import type { ReadLog, Rec } from './ports.ts';
 import { addPart, manifestKey, NO_PARTS, type SlotName } from './snapshot-writer.ts';
 
 export type Manifest = RecordOf<'snapshot_manifest'>;
@@ -15,7 +15,7 @@ export type Expected = { readonly version: number; readonly partitions: number }
 const SLOTS: readonly SlotName[] = [0, 1];
 
 /** Reads the whole topic: the newest record of each key counts, as compaction has it. What cannot be read is as if it were not there. */
-export async function survey(codec: RowCodec<SnapshotRecord>, log: Pick<PartitionLog, 'read'>, topic: string): Promise<readonly Slot[]> {
+export async function survey(codec: RowCodec<SnapshotRecord>, log: Pick<ReadLog, 'read'>, topic: string): Promise<readonly Slot[]> {
   const found = new Map<string, Part | Manifest>();
   for await (const { records } of log.read(topic, 0)) {
     for (const record of records) {

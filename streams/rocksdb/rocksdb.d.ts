@@ -14,7 +14,8 @@ declare module 'rocksdb' {
     readonly valueEncoding: 'buffer';
   };
   export class RocksLevel {
-    static open(location: string, options: Options): Promise<RocksLevel>;
+    /** By its handle: what another thread has opened, as it is. */
+    static open(location: string | bigint, options: Options | Readonly<Record<string, never>>): Promise<RocksLevel>;
     readonly status: 'opening' | 'open' | 'closing' | 'closed';
     readonly handle: bigint;
     _iterator(options: {

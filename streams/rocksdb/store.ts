@@ -57,6 +57,24 @@ export function rocksStores(directory: string): Stores {
   };
 }
 
+/**
+ * Lets another thread of this process work on the store, which it reaches by the handle (`borrowedStore`). Until it is done nobody here may.
+ * @throws what `work` throws
+ */
+export async function lend<T>(store: Store, work: (handle: bigint) => Promise<T>): Promise<T> {
+  if (!(store instanceof RocksStore)) throw new EvenkeelError('unavailable', 'only a store on RocksDB can be lent');
+  try {
+    return await work(store.handle);
+  } finally {
+    store.readMeta();
+  }
+}
+
+/** Of another thread, which opened it and will close it. */
+export async function borrowedStore(handle: bigint): Promise<Store> {
+  return new RocksStore(await RocksLevel.open(handle, {}));
+}
+
 class RocksStore implements Store {
   readonly #db: RocksLevel;
   /** The same, for the functions below the class: a put through its methods takes twice as long. */
@@ -66,6 +84,13 @@ class RocksStore implements Store {
   constructor(db: RocksLevel) {
     this.#db = db;
     this.#database = binding.db_init(db.handle);
+    this.readMeta();
+  }
+
+  get handle(): bigint {
+    return this.#db.handle;
+  }
+  readMeta(): void {
     const bytes = this.#read([META_KEY])[0];
     this.meta = bytes === undefined ? undefined : decodeMeta(bytes);
   }

@@ -1,8 +1,8 @@
 /** A process of its own that recovers all partitions by the engine's own path, from nothing, and says how long that took. */
 import { rmSync } from 'node:fs';
 import { createCodec, localSchemas } from '#schemas/codec.ts';
+import { Restorer } from '#services/runtime/restorer.ts';
 import { recover } from '#streams/engine/recover.ts';
-import { Semaphore } from '#streams/engine/semaphore.ts';
 import { createKafka } from '#streams/kafka/client.ts';
 import { kafkaLog } from '#streams/kafka/partition-log.ts';
 import { Reader } from '#streams/kafka/reader.ts';
@@ -28,14 +28,21 @@ const log = kafkaLog({ kafka: client('transactions'), reader, follower: reader, 
 const stores = rocksStores(dir);
 const machine = support(createCodec(localSchemas()));
 /** As a runtime does (services/runtime/tasks.ts). */
-const folds = new Semaphore(2);
+const restoring = {
+  kafka: { brokers: kafka.brokers, ...kafka.admin, clientId: 'bench.restorer' },
+  schemas: localSchemas(),
+  partitions: PARTITIONS,
+  topics: TOPICS,
+  snapshots: { topic: 'tenant.snapshots' },
+};
+const { restore: aside } = new Restorer(restoring, 2, console.error);
 const discarded = (why: string) => console.error(why);
 
 const [began, used] = [performance.now(), process.cpuUsage()];
 const opened = await Promise.all(
   Array.from({ length: PARTITIONS }, async (_, partition) => {
     const partitionLog = await log.open(partition);
-    const { store } = await recover({ machine, stores, partition, partitions: PARTITIONS, topics: TOPICS, folds, discarded }, partitionLog, undefined);
+    const { store } = await recover({ machine, stores, partition, partitions: PARTITIONS, topics: TOPICS, aside, discarded }, partitionLog, undefined);
     return { partitionLog, store };
   }),
 );

@@ -1,8 +1,9 @@
 /** Invariants 3 and 5: whatever a partition is opened from, its state is the fold of its log; a torn snapshot is told and never used. */
 import { describe, expect, test } from 'vitest';
+import { EvenkeelError } from '#schemas/errors.ts';
 import { Folder } from '#streams/engine/fold.ts';
 import type { Log, PartitionLog, Rec, Store, Stores } from '#streams/engine/ports.ts';
-import { recover } from '#streams/engine/recover.ts';
+import { recover, restoreFrom, type Source } from '#streams/engine/recover.ts';
 import { restore } from '#streams/engine/restore.ts';
 import { newest, type Slot, survey } from '#streams/engine/snapshot-survey.ts';
 import { SnapshotWriter } from '#streams/engine/snapshot-writer.ts';
@@ -12,6 +13,7 @@ import { memoryStores } from '#streams/memory/store.ts';
 import { Desk, machine, requestOf, SNAPSHOTS, until } from './snapshot-desk.ts';
 
 const topics = { history: 'tenant.events', words: 'support.steps' };
+const META = { positions: { history: 1, words: 0 }, batch: 1, time: 0, inputs: {}, partitions: 1 };
 const EXPECTED = { version: machine.version, partitions: 1 };
 
 class World {
@@ -108,6 +110,25 @@ describe('a partition is opened', () => {
     expect(desk.task.store.scan('words', '', 1_000).length).toBe(wanted.length);
     expect(desk.task.words({ tenant: 'acme' as never, mark: requestOf(100_000) }, 'message')).toBeUndefined();
     await desk.task.close();
+  });
+
+  test('in another thread when its history is long, and by another way when that says that the one before does not fit', async () => {
+    const world = new World();
+    await world.history();
+    const log = await world.log.open(0);
+    const asked: string[] = [];
+    const recovery = { machine, partition: 0, partitions: 1, topics, snapshots: { topic: SNAPSHOTS }, discarded: (why: string) => asked.push(why) };
+    const aside = async (_: number, store: Store, source: Source) => {
+      asked.push(source);
+      if (source === 'snapshot') store.write([{ table: 'mark', key: 'left', value: Buffer.from('behind') }], { ...META, version: machine.version });
+      if (source === 'snapshot') throw new EvenkeelError('store_ahead', 'it is ahead');
+      return restoreFrom(recovery, log, store, source);
+    };
+    const short = await recover({ ...recovery, stores: memoryStores(), aside }, log, undefined);
+    expect([asked, short.source]).toEqual([[], 'snapshot']);
+    const long = await recover({ ...recovery, stores: memoryStores(), aside }, { ...log, read: log.read.bind(log), end: async () => 60_000 }, undefined);
+    expect([asked, long.source]).toEqual([['snapshot', 'it is ahead', 'log'], 'log']);
+    expect(stateHash(long.store)).toEqual(stateHash(short.store));
   });
 
   test('from a topic that was compacted, its tombstones gone', async () => {
