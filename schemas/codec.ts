@@ -4,7 +4,7 @@
  */
 import avsc from 'avsc';
 import type { AvroSchema } from './avro.ts';
-import { type Decode, decoder } from './decoder.ts';
+import { type Decode, decoder, leadingString } from './decoder.ts';
 import { type Encode, encoder } from './encoder.ts';
 import { EvenkeelError } from './errors.ts';
 import { SHAPES, type ShapeName, type ValueOf } from './records.ts';
@@ -21,6 +21,8 @@ export interface Codec {
   decode(bytes: Uint8Array): Decoded;
   /** The same as one object with its name as `type`, read where it stands in a larger buffer. @throws as `decode` */
   decodeTagged(bytes: Uint8Array, from: number, to: number): Tagged;
+  /** Its name and whose it is, read from its first field; the rest is not looked at. undefined: its first field is another. @throws as `decode` */
+  ownerOf(bytes: Uint8Array): { readonly name: ShapeName; readonly tenant: string } | undefined;
   /** For what a stranger wrote: bounded before it is decoded. @throws also `record_too_large`, `record_hostile` */
   decodeHostile(bytes: Uint8Array, maxBytes: number): Decoded;
   /** Whether that wire bytes' schema id is known. */
@@ -41,14 +43,26 @@ function typeOf(name: ShapeName): avsc.Type {
   return type;
 }
 
-type Reader = { readonly name: ShapeName; readonly schema: AvroSchema; readonly plain: Decode<unknown>; readonly tagged: Decode<unknown> };
+type Reader = {
+  readonly name: ShapeName;
+  readonly schema: AvroSchema;
+  readonly ownerFirst: boolean;
+  readonly plain: Decode<unknown>;
+  readonly tagged: Decode<unknown>;
+};
 
 /** Bytes of today's shape are read by compiled code, those of an older one by avsc's resolution of the two. */
 function readerOf({ name, schema }: Registered, type: avsc.Type, current: boolean): Reader {
-  if (current) return { name, schema, plain: decoder(SHAPES[name].avro), tagged: decoder(SHAPES[name].avro, name) };
+  const ownerFirst = isOwnerFirst(schema);
+  if (current) return { name, schema, ownerFirst, plain: decoder(SHAPES[name].avro), tagged: decoder(SHAPES[name].avro, name) };
   const [mine, resolver] = [typeOf(name), typeOf(name).createResolver(type)];
   const plain: Decode<object> = (bytes, from, to) => ({ ...(mine.fromBuffer(Buffer.from(bytes.subarray(from, to)), resolver) as object) });
-  return { name, schema, plain, tagged: (...where) => ({ type: name, ...plain(...where) }) };
+  return { name, schema, ownerFirst, plain, tagged: (...where) => ({ type: name, ...plain(...where) }) };
+}
+
+function isOwnerFirst(schema: AvroSchema): boolean {
+  const first = typeof schema === 'object' && 'fields' in schema ? schema.fields[0] : undefined;
+  return first?.name === 'tenant' && first.type === 'string';
 }
 
 /** `registered`: every version of every subject; the writer uses the one that equals today's shape. */
@@ -71,7 +85,7 @@ export function createCodec(registered: readonly Registered[]): Codec {
     try {
       return by[how](bytes, from + HEADER, to) as T;
     } catch (cause) {
-      throw new EvenkeelError('record_unreadable', `not a ${by.name}: ${(cause as Error).message}`, { cause });
+      throw unreadable(by.name, cause);
     }
   };
   const decode = (bytes: Uint8Array): Decoded => {
@@ -89,6 +103,15 @@ export function createCodec(registered: readonly Registered[]): Codec {
       return bytes;
     },
     decode,
+    ownerOf(bytes) {
+      const { name, ownerFirst } = reader(bytes);
+      if (!ownerFirst) return undefined;
+      try {
+        return { name, tenant: leadingString(bytes, HEADER, bytes.byteLength) };
+      } catch (cause) {
+        throw unreadable(name, cause);
+      }
+    },
     decodeTagged: (bytes, from, to) => read('tagged', reader(bytes, from, to), bytes, from, to),
     decodeHostile(bytes, maxBytes) {
       if (bytes.byteLength > maxBytes) throw new EvenkeelError('record_too_large', `${bytes.byteLength} bytes, at most ${maxBytes}`);
@@ -99,6 +122,10 @@ export function createCodec(registered: readonly Registered[]): Codec {
     },
     knows: (bytes) => bytes.byteLength >= HEADER && bytes[0] === 0 && readers.has(schemaId(bytes)),
   };
+}
+
+function unreadable(name: ShapeName, cause: unknown): EvenkeelError {
+  return new EvenkeelError('record_unreadable', `not a ${name}: ${(cause as Error).message}`, { cause });
 }
 
 /** Ids 1, 2, 3 … in the table's order: for tests and simulation, where no registry hands them out. */

@@ -36,6 +36,12 @@ export function decoder<T>(schema: AvroSchema, tag?: string): Decode<T> {
   };
 }
 
+/** The first field alone, where it is a string. @throws RangeError when it is not one */
+export function leadingString(of: Uint8Array, from: number, to: number): string {
+  [bytes, at, end] = [of, from, to];
+  return string();
+}
+
 /** Names are our own shapes', never a stranger's; still, all that is not a primitive's name is quoted. */
 function expression(schema: AvroSchema, constants: unknown[], tag?: string): string {
   if (typeof schema === 'string') return primitive(schema);

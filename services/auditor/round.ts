@@ -3,6 +3,7 @@ import type { Codec } from '#schemas/codec.ts';
 import { EvenkeelError } from '#schemas/errors.ts';
 import { type Batch, EVENTS } from '#schemas/events.ts';
 import type { Offset, TenantId } from '#schemas/ids.ts';
+import type { ShapeName } from '#schemas/records.ts';
 import { auditTopic } from '#schemas/topics.ts';
 import { HistoryReader } from '#streams/engine/history.ts';
 import type { Output } from '#streams/engine/machine.ts';
@@ -30,12 +31,17 @@ export interface AuditSender {
 /** Below the broker's bound on a batch, which counts all records of one send. */
 const MOST_BYTES = 400_000;
 
+function historic(type: ShapeName, tenant: string, bytes: Uint8Array): Historic {
+  if (!Object.hasOwn(EVENTS, type)) throw new EvenkeelError('fold_failed', `${type} is no event of the history`);
+  return { type, tenant: tenant as TenantId, bytes };
+}
+
 export function historicReader(codec: Codec): HistoricReader {
   const decode = (bytes: Uint8Array): Historic | Batch => {
+    const owner = codec.ownerOf(bytes);
+    if (owner && owner.name !== 'batch') return historic(owner.name, owner.tenant, bytes);
     const { name, value } = codec.decode(bytes);
-    if (name === 'batch') return { type: 'batch', ...value };
-    if (!Object.hasOwn(EVENTS, name)) throw new EvenkeelError('fold_failed', `${name} is no event of the history`);
-    return { type: name, tenant: (value as { tenant: TenantId }).tenant, bytes };
+    return name === 'batch' ? { type: 'batch', ...value } : historic(name, (value as { tenant: string }).tenant, bytes);
   };
   const encode = () => {
     throw new EvenkeelError('fold_failed', 'the auditor writes no history');

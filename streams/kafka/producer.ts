@@ -23,7 +23,9 @@ export interface RecordSender {
   close(): Promise<void>;
 }
 
-type Waiting = { readonly record: Output; readonly resolve: (sent: Sent) => void; readonly reject: (error: Error) => void };
+/** One call of `send`: it ends with the last of its records, or the first that fails. */
+type Asked = { readonly sent: Sent[]; left: number; readonly resolve: (sent: readonly Sent[]) => void; readonly reject: (error: Error) => void };
+type Waiting = { readonly record: Output; readonly asked: Asked; readonly place: number };
 type Batch = { readonly of: readonly Waiting[]; readonly bytes: Buffer };
 /** One topic-partition: its records in order, one batch at a time. */
 type Lane = {
@@ -71,12 +73,16 @@ class BatchingSender implements RecordSender {
 
   send(records: readonly Output[]): Promise<readonly Sent[]> {
     if (this.#closed) return Promise.reject(closed());
-    return Promise.all(records.map((record) => this.#enter(record)));
+    if (records.length === 0) return Promise.resolve([]);
+    return new Promise((resolve, reject) => {
+      const asked: Asked = { sent: new Array(records.length), left: records.length, resolve, reject };
+      for (let place = 0; place < records.length; place++) this.#enter({ record: records[place] as Output, asked, place });
+    });
   }
 
   async close(): Promise<void> {
     this.#closed = true;
-    for (const { batch, waiting } of this.#lanes.values()) for (const { reject } of [...(batch?.of ?? []), ...waiting.splice(0)]) reject(closed());
+    for (const { batch, waiting } of this.#lanes.values()) for (const { asked } of [...(batch?.of ?? []), ...waiting.splice(0)]) asked.reject(closed());
     try {
       await this.#connected;
       await this.#cluster.disconnect();
@@ -85,12 +91,10 @@ class BatchingSender implements RecordSender {
     }
   }
 
-  #enter(record: Output): Promise<Sent> {
-    return new Promise((resolve, reject) => {
-      const lane = this.#lane(record.topic, record.partition ?? 0);
-      lane.waiting.push({ record, resolve, reject });
-      if (!lane.busy) void this.#start(lane);
-    });
+  #enter(waiting: Waiting): void {
+    const lane = this.#lane(waiting.record.topic, waiting.record.partition ?? 0);
+    lane.waiting.push(waiting);
+    if (!lane.busy) void this.#start(lane);
   }
 
   #lane(topic: string, partition: number): Lane {
@@ -191,7 +195,8 @@ class BatchingSender implements RecordSender {
   #answered(lane: Lane, answer: Produced | undefined): void {
     if (!lane.batch) return;
     if (answer?.code !== 0) return this.#again(lane, answer ? errorOf(answer.code) : new Error(`no answer for ${lane.at}`));
-    for (const [place, { resolve }] of lane.batch.of.entries()) resolve({ offset: answer.base + place, time: answer.time });
+    const { of } = lane.batch;
+    for (let at = 0; at < of.length; at++) acknowledge(of[at] as Waiting, answer.base + at, answer.time);
     this.#next(lane);
   }
 
@@ -212,10 +217,16 @@ class BatchingSender implements RecordSender {
     const error = classify(cause, 'a record was not acknowledged', 'unavailable');
     const of = lane.batch?.of ?? lane.waiting.splice(0);
     const told = error.code === 'fenced' ? new EvenkeelError('unavailable', error.message, { cause }) : error;
-    for (const { reject } of of) reject(told);
+    for (const { asked } of of) asked.reject(told);
     [lane.identity, lane.failed, lane.sequence, lane.leader] = [undefined, true, 0, undefined];
     this.#next(lane);
   }
+}
+
+function acknowledge({ asked, place }: Waiting, offset: Offset, time: Instant): void {
+  asked.sent[place] = { offset, time };
+  asked.left--;
+  if (asked.left === 0) asked.resolve(asked.sent);
 }
 
 const LEADER_NOT_AVAILABLE = 5;

@@ -2,13 +2,11 @@
  * A record batch (Kafka's message format v2) written straight into one buffer. kafkajs makes an encoder for each record and copies its bytes
  * four times: more than all the rest of a commit.
  */
-import { createRequire } from 'node:module';
 import type { Output } from '#streams/engine/machine.ts';
+import { crc32c } from './crc32c.ts';
 
 /** Who writes, for idempotence: the broker takes each sequence number once. `time`: ms; retention counts from it where a topic keeps it. */
 export type Writer = { readonly id: bigint; readonly epoch: number; readonly sequence: number; readonly transactional: boolean; readonly time: number };
-
-const crc32c = createRequire(import.meta.url)('kafkajs/src/protocol/recordBatch/crc32C') as (bytes: Buffer) => number;
 
 /** Up to and with the count of records. */
 const HEADER = 61;
@@ -20,12 +18,16 @@ const TRANSACTIONAL = 16;
 /** Lengths, deltas and attributes of one record, and of one header, at most. */
 const RECORD_OVERHEAD = 40;
 const HEADER_OVERHEAD = 10;
+/** Up to this length a string is written unit by unit, without a call of the binding. */
+const SHORT = 64;
 
 /** Our topics have the broker's append time put over ours. */
 export function encodeBatch(records: readonly Output[], { id, epoch, sequence, transactional, time }: Writer): Buffer {
-  const bytes = Buffer.allocUnsafe(HEADER + records.reduce((sum, record) => sum + mostBytes(record), 0));
+  let most = HEADER;
+  for (const record of records) most += mostBytes(record);
+  const bytes = Buffer.allocUnsafe(most);
   let end = HEADER;
-  for (const [delta, record] of records.entries()) end = writeRecord(bytes, end, delta, record);
+  for (let delta = 0; delta < records.length; delta++) end = writeRecord(bytes, end, delta, records[delta] as Output);
   bytes.writeBigInt64BE(0n, 0);
   bytes.writeInt32BE(end - 12, 8);
   bytes.writeInt32BE(0, 12);
@@ -38,45 +40,64 @@ export function encodeBatch(records: readonly Output[], { id, epoch, sequence, t
   bytes.writeInt16BE(epoch, 51);
   bytes.writeInt32BE(sequence, 53);
   bytes.writeInt32BE(records.length, 57);
-  bytes.writeUInt32BE(crc32c(bytes.subarray(CHECKED_AT, end)), CRC_AT);
+  bytes.writeUInt32BE(crc32c(bytes, CHECKED_AT, end), CRC_AT);
   return bytes.subarray(0, end);
 }
 
 function mostBytes({ key, value, headers }: Output): number {
   let most = RECORD_OVERHEAD + key.length * 3 + (value?.byteLength ?? 0);
-  for (const [name, header] of Object.entries(headers ?? {})) most += HEADER_OVERHEAD + name.length * 3 + header.length * 3;
+  if (headers === undefined) return most;
+  for (const [name, header] of Object.entries(headers)) most += HEADER_OVERHEAD + name.length * 3 + header.length * 3;
   return most;
 }
 
+type Header = readonly [name: string, value: string | Uint8Array];
+const NO_HEADERS: readonly Header[] = [];
+
 function writeRecord(bytes: Buffer, start: number, delta: number, { key, value, headers }: Output): number {
-  const named = headers === undefined ? [] : Object.entries(headers);
-  const keyBytes = Buffer.byteLength(key);
-  const headerBytes = named.map(([name, header]) => [Buffer.byteLength(name), Buffer.byteLength(header)] as const);
-  let size =
-    2 + varintSize(delta) + varintSize(keyBytes) + keyBytes + varintSize(value?.byteLength ?? -1) + (value?.byteLength ?? 0) + varintSize(named.length);
-  for (const [name, header] of headerBytes) size += varintSize(name) + name + varintSize(header) + header;
+  const named = headers === undefined ? NO_HEADERS : Object.entries(headers);
+  const keyBytes = sizeOf(key);
+  const valueBytes = value?.byteLength ?? -1;
+  let size = 2 + varintSize(delta) + varintSize(keyBytes) + keyBytes + varintSize(valueBytes) + Math.max(0, valueBytes) + varintSize(named.length);
+  for (const header of named) size += headerSize(header);
   let at = writeVarint(bytes, start, size);
   bytes[at++] = 0;
   bytes[at++] = 0;
   at = writeVarint(bytes, at, delta);
   at = writeVarint(bytes, at, keyBytes);
-  at += bytes.write(key, at);
-  at = writeVarint(bytes, at, value?.byteLength ?? -1);
-  if (value) at = writeBytes(bytes, at, value);
+  at = writeBytes(bytes, at, key, keyBytes);
+  at = writeVarint(bytes, at, valueBytes);
+  if (value) at = writeBytes(bytes, at, value, valueBytes);
   at = writeVarint(bytes, at, named.length);
-  for (const [place, [name, header]] of named.entries()) {
-    const [nameBytes, valueBytes] = headerBytes[place] as readonly [number, number];
-    at = writeVarint(bytes, at, nameBytes);
-    at += bytes.write(name, at);
-    at = writeVarint(bytes, at, valueBytes);
-    at = typeof header === 'string' ? at + bytes.write(header, at) : writeBytes(bytes, at, header);
+  for (const [name, header] of named) {
+    for (const part of [name, header]) {
+      const length = sizeOf(part);
+      at = writeVarint(bytes, at, length);
+      at = writeBytes(bytes, at, part, length);
+    }
   }
   return at;
 }
 
-function writeBytes(bytes: Buffer, at: number, value: Uint8Array): number {
-  bytes.set(value, at);
-  return at + value.byteLength;
+function headerSize([name, value]: Header): number {
+  const [nameBytes, valueBytes] = [sizeOf(name), sizeOf(value)];
+  return varintSize(nameBytes) + nameBytes + varintSize(valueBytes) + valueBytes;
+}
+
+/** Keys are short and ASCII nearly always: asking for their length in UTF-8 costs more than looking at them. */
+function sizeOf(part: string | Uint8Array): number {
+  if (typeof part !== 'string') return part.byteLength;
+  if (part.length > SHORT) return Buffer.byteLength(part);
+  for (let at = 0; at < part.length; at++) if (part.charCodeAt(at) >= 0x80) return Buffer.byteLength(part);
+  return part.length;
+}
+
+/** `length`: of the part in bytes. */
+function writeBytes(bytes: Buffer, at: number, part: string | Uint8Array, length: number): number {
+  if (typeof part !== 'string') bytes.set(part, at);
+  else if (length !== part.length || length > SHORT) bytes.write(part, at);
+  else for (let place = 0; place < length; place++) bytes[at + place] = part.charCodeAt(place);
+  return at + length;
 }
 
 /** Zig-zag, at most 32 bits. */

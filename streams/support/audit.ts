@@ -3,7 +3,7 @@
  * however often: so a repeat after a crash collapses under its key, and an auditor verifies from `audit.<tenant>` alone.
  * Invariant 9: no gap, no fork, and it says what the history says.
  */
-import { chain } from '#schemas/digest.ts';
+import { sha256 } from '#schemas/digest.ts';
 import type { Instant, Offset, TenantId } from '#schemas/ids.ts';
 import type { RecordOf } from '#schemas/records.ts';
 
@@ -15,31 +15,61 @@ export type ChainHead = { readonly sequence: number; readonly hash: Uint8Array }
 
 export const NO_ENTRY: ChainHead = { sequence: 0, hash: new Uint8Array(32) };
 const DOMAIN = Buffer.from('evenkeel-audit-v1');
+/** Bytes of the length of the name, the numbers and the length of the event. */
+const NUMBERS = 40;
 
 /** The entries that follow `head`, one an event, in order. */
 export function extendChain(tenant: TenantId, partition: number, head: ChainHead, events: readonly Copied[]): readonly AuditEntry[] {
   const entries: AuditEntry[] = [];
-  let last = head;
+  let last: AuditEntry | ChainHead = head;
   for (const { offset, time, event } of events) {
-    const unlinked = { tenant, sequence: last.sequence + 1, partition, offset, time, event };
-    const entry = { ...unlinked, hash: chain(last.hash, canonicalBytes(unlinked)) };
-    entries.push(entry);
-    last = entry;
+    const sequence: number = last.sequence + 1;
+    const hash: Uint8Array = link(last.hash, { tenant, sequence, partition, offset, time, event });
+    last = { tenant, sequence, partition, offset, time, event, hash };
+    entries.push(last);
   }
   return entries;
 }
 
-/** Lengths come first, so that no two entries have the same bytes. */
-function canonicalBytes({ tenant, sequence, partition, offset, time, event }: Omit<AuditEntry, 'hash'>): Uint8Array {
-  const name = Buffer.from(tenant);
-  const numbers = Buffer.alloc(40);
-  numbers.writeUInt32BE(name.byteLength, 0);
-  numbers.writeBigInt64BE(BigInt(sequence), 4);
-  numbers.writeInt32BE(partition, 12);
-  numbers.writeBigInt64BE(BigInt(offset), 16);
-  numbers.writeBigInt64BE(BigInt(time), 24);
-  numbers.writeBigUInt64BE(BigInt(event.byteLength), 32);
-  return Buffer.concat([DOMAIN, numbers, name, event]);
+/** Of each entry its bytes are needed for one digest only: they are written over by the next one's. */
+let bytes = Buffer.alloc(4_096);
+let numbers = new DataView(bytes.buffer, bytes.byteOffset);
+
+/** The next hash of the chain: over the last one and the entry's bytes. */
+function link(previous: Uint8Array, entry: Omit<AuditEntry, 'hash'>): Uint8Array {
+  const end = canonical(previous.byteLength, entry);
+  bytes.set(previous);
+  return sha256(bytes.subarray(0, end));
+}
+
+function canonicalBytes(entry: Omit<AuditEntry, 'hash'>): Uint8Array {
+  const end = canonical(0, entry);
+  return Buffer.from(bytes.subarray(0, end));
+}
+
+/** Lengths come first, so that no two entries have the same bytes. Returns where they end in `bytes`. */
+function canonical(from: number, { tenant, sequence, partition, offset, time, event }: Omit<AuditEntry, 'hash'>): number {
+  const most = from + DOMAIN.byteLength + NUMBERS + 3 * tenant.length + event.byteLength;
+  if (most > bytes.byteLength) {
+    bytes = Buffer.alloc(2 * most);
+    numbers = new DataView(bytes.buffer, bytes.byteOffset);
+  }
+  bytes.set(DOMAIN, from);
+  const at = from + DOMAIN.byteLength;
+  const name = bytes.write(tenant, at + NUMBERS);
+  numbers.setUint32(at, name);
+  int64(at + 4, sequence);
+  numbers.setInt32(at + 12, partition);
+  int64(at + 16, offset);
+  int64(at + 24, time);
+  int64(at + 32, event.byteLength);
+  bytes.set(event, at + NUMBERS + name);
+  return at + NUMBERS + name + event.byteLength;
+}
+
+function int64(at: number, value: number): void {
+  numbers.setInt32(at, Math.floor(value / 2 ** 32));
+  numbers.setUint32(at + 4, value >>> 0);
 }
 
 export type ChainProblem = { readonly kind: 'gap' | 'fork' | 'broken' | 'foreign'; readonly sequence: number; readonly why: string };
@@ -109,7 +139,7 @@ export class ChainVerifier {
   }
 
   #link(previous: Uint8Array, entry: AuditEntry): void {
-    if (!sameBytes(chain(previous, canonicalBytes(entry)), entry.hash))
+    if (!sameBytes(link(previous, entry), entry.hash))
       this.#problem('broken', entry.sequence, 'its hash does not follow from its contents and the entry before');
   }
 

@@ -2,9 +2,10 @@ import avsc from 'avsc';
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { type AvroSchema, boolean, int, list, long, nullable, oneOf, record, string, withDefault } from '#schemas/avro.ts';
-import { createCodec } from '#schemas/codec.ts';
+import { createCodec, localSchemas } from '#schemas/codec.ts';
 import { decoder } from '#schemas/decoder.ts';
 import { encoder } from '#schemas/encoder.ts';
+import { EVENTS } from '#schemas/events.ts';
 import { SHAPES, type ShapeName } from '#schemas/records.ts';
 
 /** Beyond it avsc writes the sign of a number wrong. */
@@ -45,6 +46,17 @@ describe('bytes of every shape', () => {
       { numRuns: 40 },
     );
   });
+});
+
+test.each(Object.keys(EVENTS) as (keyof typeof EVENTS)[])('whose a %s is stands in its first field, but for a batch', (name) => {
+  const codec = createCodec(localSchemas());
+  fc.assert(
+    fc.property(anyOf(EVENTS[name].avro), (value) => {
+      const { tenant } = value as { tenant?: string };
+      expect(codec.ownerOf(codec.encode(name, value as never))).toEqual(tenant === undefined ? undefined : { name, tenant });
+    }),
+    { numRuns: 20 },
+  );
 });
 
 describe('what is not such a value throws', () => {
