@@ -30,7 +30,7 @@ export function parseVerdict(body: unknown): Verdict {
 
 /** undefined while the request has not finished. */
 export function parseAnswer(body: unknown): Answer | undefined {
-  const { request_id, outcome, answer, citations, cost_micro_usd, degraded, reason, retry_at } = fields(body);
+  const { request_id, outcome, answer, citations, cost_micro_usd, degraded, reason, retry_at, problem } = fields(body);
   if (typeof outcome !== 'string') return undefined;
   const { mode, reason: degradedBy, detail } = fields(degraded);
   return {
@@ -42,6 +42,7 @@ export function parseAnswer(body: unknown): Answer | undefined {
     degraded: typeof mode === 'string' ? { mode, reason: text(degradedBy), detail: text(detail) } : null,
     reason: typeof reason === 'string' ? reason : null,
     retry_at: text(retry_at) || null,
+    ...(problem === undefined ? {} : { detail: text(fields(problem).detail) }),
   };
 }
 

@@ -59,6 +59,7 @@ export function asLines({ tenant, request_id, stage, outcome, reason, started_at
   const head = `${pc.bold(request_id)} of ${tenant} `;
   if (stage === 'finished') return [`${head}has ended: ${outcome}${reason === outcome ? '' : ` (${reason})`}, ${clock(finished_at)}. It waits for nothing.`];
   if (stage === 'running') return [`${head}has been running since ${clock(started_at)}; its deadline is ${clock(deadline)}.`];
+  if (stage === 'submitted') return [`${head}is in the log, and the task has not come to it yet.`];
   if (!waiting) return [`${head}is about to run.`];
   const { words, ahead, until, limit, offset } = waiting;
   return [

@@ -27,6 +27,7 @@ import { RefusalReports } from './refusal-reports.ts';
 import { Results } from './results.ts';
 import { createServer } from './server.ts';
 import { StreamBound } from './sse.ts';
+import { Submissions } from './submissions.ts';
 import { View } from './view.ts';
 
 const VERDICT_MS = 1_000;
@@ -46,7 +47,7 @@ async function start({ config, log, metrics, watchdog, fail }: Context): Promise
   const results = await Results.open({ log: reader, codec, stores: rocksStores(join(config.dataDir, 'results')), partitions });
   // First: a result must be here before the event that forgets it is folded.
   await results.start(fail);
-  const [view, lifecycle] = [new View(), new Lifecycle()];
+  const [view, lifecycle, submissions] = [new View(), new Lifecycle(), new Submissions()];
   const measured = measure(metrics, view);
   const projection = await openProjection({
     machine: support(codec),
@@ -60,6 +61,7 @@ async function start({ config, log, metrics, watchdog, fail }: Context): Promise
         const happened = { event, offset, at: batch.time };
         view.take(happened, after);
         measured.happened(happened);
+        submissions.happened(happened);
         lifecycle.publish(happened);
         if (event.type === 'request_forgotten') results.forget(partition, event.tenant, event.request);
       }
@@ -88,6 +90,7 @@ async function start({ config, log, metrics, watchdog, fail }: Context): Promise
       lifecycle,
       rate: new RateCounter(),
       streams: new StreamBound(STREAMS_OF_ONE_TENANT),
+      submissions,
       view,
       refused(tenant, code, limitName) {
         measured.refused(tenant, code);

@@ -15,6 +15,7 @@ import { Problem } from './problems.ts';
 import type { RateCounter } from './rate.ts';
 import type { Result } from './results.ts';
 import type { StreamBound } from './sse.ts';
+import type { Submissions } from './submissions.ts';
 import type { View } from './view.ts';
 
 export type Row = { readonly tenant: TenantId; readonly item?: ConversationId; readonly mark?: MarkId };
@@ -34,6 +35,7 @@ export type GatewayParts = {
   readonly lifecycle: Lifecycle;
   readonly rate: RateCounter;
   readonly streams: StreamBound;
+  readonly submissions: Submissions;
   readonly view: View;
   /** A refusal of the gateway's own, for its metrics. */
   readonly refused: (tenant: TenantId, code: ErrorCode, limitName: string) => void;

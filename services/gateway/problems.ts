@@ -60,9 +60,8 @@ export class Problem extends EvenkeelError {
 }
 
 export function sendProblem(reply: FastifyReply, error: EvenkeelError, instance: string): FastifyReply {
-  const { limitName, limit, observed, balance, offset, allowance, retryAfterMs: known } = error instanceof Problem ? error.refused : ({} as Refused);
-  const status = STATUS[error.code] ?? 500;
-  const retryAfterMs = known ?? (status === 429 || status === 503 ? RETRY_MS : undefined);
+  const { limitName, limit, balance, allowance } = error instanceof Problem ? error.refused : ({} as Refused);
+  const { status, retryAfterMs } = fateOf(error);
   if (status === 401) reply.header('www-authenticate', 'Bearer');
   if (retryAfterMs !== undefined) {
     const seconds = Math.max(1, Math.ceil(retryAfterMs / 1_000));
@@ -71,23 +70,33 @@ export function sendProblem(reply: FastifyReply, error: EvenkeelError, instance:
     else if (status === 429 && limitName !== undefined)
       reply.headers({ ratelimit: `"${limitName}";r=${balance ?? 0};t=${seconds}`, 'ratelimit-policy': `"${limitName}";q=${limit}` });
   }
-  return reply
-    .code(status)
-    .type('application/problem+json')
-    .send({
-      type: `urn:evenkeel:problem:${error.code}`,
-      title: error.title,
-      status,
-      detail: error.message,
-      instance,
-      code: error.code,
-      ...(limitName === undefined ? {} : { limit_name: limitName }),
-      ...(limit === undefined ? {} : { limit }),
-      ...(observed === undefined ? {} : { observed }),
-      ...(balance === undefined ? {} : { balance }),
-      ...(retryAfterMs === undefined ? {} : { retry_after_ms: Math.ceil(retryAfterMs) }),
-      ...(offset === undefined ? {} : { offset }),
-    });
+  return reply.code(status).type('application/problem+json').send(problemOf(error, instance));
+}
+
+/** The document. `instance`: the path that it is about. */
+export function problemOf(error: EvenkeelError, instance: string) {
+  const { limitName, limit, observed, balance, offset } = error instanceof Problem ? error.refused : ({} as Refused);
+  const { status, retryAfterMs } = fateOf(error);
+  return {
+    type: `urn:evenkeel:problem:${error.code}`,
+    title: error.title,
+    status,
+    detail: error.message,
+    instance,
+    code: error.code,
+    ...(limitName === undefined ? {} : { limit_name: limitName }),
+    ...(limit === undefined ? {} : { limit }),
+    ...(observed === undefined ? {} : { observed }),
+    ...(balance === undefined ? {} : { balance }),
+    ...(retryAfterMs === undefined ? {} : { retry_after_ms: Math.ceil(retryAfterMs) }),
+    ...(offset === undefined ? {} : { offset }),
+  };
+}
+
+function fateOf(error: EvenkeelError): { readonly status: number; readonly retryAfterMs: number | undefined } {
+  const status = STATUS[error.code] ?? 500;
+  const known = error instanceof Problem ? error.refused.retryAfterMs : undefined;
+  return { status, retryAfterMs: known ?? (status === 429 || status === 503 ? RETRY_MS : undefined) };
 }
 
 /** Everything that a handler or Fastify itself throws. */

@@ -36,9 +36,13 @@ export function checkRate({ peek, rate, refused, view }: GatewayParts, tenant: T
 }
 
 /** A request that is known already is answered before this: a full queue does not refuse its repeat. */
-export function checkLimits({ peek, refused, view }: GatewayParts, tenant: TenantId, item: ConversationId, deadlineMs: number | undefined): void {
-  const { account, item: conversation } = peek({ tenant, item });
-  const { policy } = account;
+export function checkLimits(parts: GatewayParts, tenant: TenantId, item: ConversationId | undefined, deadlineMs: number | undefined): void {
+  const { peek, refused, view, submissions } = parts;
+  const { account: folded, item: conversation } = peek(item === undefined ? { tenant } : { tenant, item });
+  // What is on its way to the queue stands in it as far as we know.
+  const onTheirWay = submissions.undecided(tenant);
+  const { policy } = folded;
+  const account = folded.queued + onTheirWay < policy.maxQueued ? folded : { ...folded, queued: folded.queued + onTheirWay };
   const now = view.now;
   const deadline = now + Math.min(deadlineMs ?? policy.deadlineMs, policy.maxDeadlineMs);
   const ask: Ask = { cost: 0 as Ask['cost'], tokens: 0, waiting: conversation?.waiting.length ?? 0, deadline };

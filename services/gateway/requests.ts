@@ -1,28 +1,22 @@
-/** Publishing a support request and reading it. A client is answered once the task has decided, or after a second: the record is safe. */
+/** Publishing a support request and reading it: the routes, and what a client is told of a request at any time of its life. */
 import type { FastifyInstance } from 'fastify';
-import { conversationId, keyedDigest, personId, requestId, tenantSecret } from '#schemas/digest.ts';
+import { personId, tenantSecret } from '#schemas/digest.ts';
 import { EvenkeelError } from '#schemas/errors.ts';
-import type { Event } from '#schemas/events.ts';
 import { type PersonId, parseRequestId, type RequestId, type TenantId } from '#schemas/ids.ts';
-import { KID_HEADER, PLATFORM_KID, SIGNATURE_HEADER, signPlatform } from '#schemas/signature.ts';
-import type { Topic } from '#schemas/topics.ts';
-import type { Output } from '#streams/engine/machine.ts';
 import type { Mark } from '#streams/support/state.ts';
 import type { Caller } from './auth.ts';
 import { explainWaiting } from './explain.ts';
 import { follow } from './follow.ts';
-import type { Happened } from './lifecycle.ts';
-import { type GatewayParts, idempotencyKey, identify, mustBe, partition } from './parts.ts';
-import { Problem, rateHeaders } from './problems.ts';
-import { checkLimits, checkRate, refusedByTask } from './refusals.ts';
-import { EXAMPLES, object, PROBLEMS, security, withKey, withWait } from './shapes.ts';
+import { type GatewayParts, idempotencyKey, identify, partition } from './parts.ts';
+import { problemOf, rateHeaders } from './problems.ts';
+import { type Body, links, MOST, publish } from './publish.ts';
+import { refusedByTask } from './refusals.ts';
+import { EXAMPLES, object, PROBLEMS, PUBLISHED, security, withKey, withWait } from './shapes.ts';
+import type { Refused, Undecided } from './submissions.ts';
+import { type Stage, stageOf, stagesOfMark } from './view.ts';
 
-const REQUESTS: Topic = 'support.requests';
-type Body = { readonly message: string; readonly conversation_id?: string; readonly deadline_ms?: number; readonly metadata?: Record<string, unknown> };
 type Of = { readonly Params: { readonly id: string } };
 
-/** Characters are UTF-16 units, as the runtime counts them. */
-const MOST = { message: 16_384, conversation: 200, metadata: 4_096 };
 /** A result that has not come this long after its request's end is gone: it was kept for less time than the request's mark. */
 const RESULT_COMES_WITHIN_MS = 60_000;
 const RESULT_WAIT_MS = 1_000;
@@ -44,20 +38,22 @@ export function requestRoutes(app: FastifyInstance, parts: GatewayParts): void {
   const post = {
     summary: 'Publish a support request',
     description:
-      'Answered when the task has decided: queued, or refused with the limit that said no. After a second without a verdict: `submitted`, and the record is safe.',
+      'Answered when the task has decided: queued, or refused with the limit that said no. After a second without a verdict, or at once with `Prefer: respond-async`: `submitted`, and the record is safe; what became of it stands under its id.',
     body: BODY,
     headers: withWait(withKey('The same key is the same request: a repeat returns it, with another body it is refused.')),
     response: {
       200: { description: 'It ended within the wait that was preferred', type: 'object', additionalProperties: true, examples: [EXAMPLES.finished] },
-      202: { description: 'Accepted', type: 'object', additionalProperties: true, examples: [EXAMPLES.published] },
+      202: { description: 'Accepted', ...PUBLISHED },
       ...PROBLEMS(400, 401, 403, 409, 413, 422, 429, 503),
     },
   };
   app.post<{ Body: Body }>('/v1/requests', { schema: { ...post, security, tags } }, async (request, reply) => {
     const caller = await identify(parts, request);
-    const { published, allowance } = await publish(parts, caller, request.body, idempotencyKey(request));
+    const { waitMs, async } = preferred(request.headers.prefer);
+    const { published, allowance } = await publish(parts, { caller, body: request.body, key: idempotencyKey(request), async });
     reply.header('location', published.links.self).headers(rateHeaders(allowance));
-    const ended = await endWithin(parts, caller, published.request_id, preferredWait(request.headers.prefer));
+    if (async) reply.header('preference-applied', 'respond-async');
+    const ended = waitMs === 0 ? undefined : await endWithin(parts, caller, published.request_id, waitMs);
     if (!ended) return reply.code(202).send(published);
     return reply
       .code(200)
@@ -71,12 +67,15 @@ export function requestRoutes(app: FastifyInstance, parts: GatewayParts): void {
   };
   app.get<Of>('/v1/requests/:id', { schema: { ...get, security, tags } }, async (request) => {
     const caller = await identify(parts, request);
-    return describe(parts, caller, mine(parts, caller, request.params.id));
+    const found = mine(parts, caller, request.params.id);
+    return 'mark' in found ? describe(parts, caller, found) : undecided(found);
   });
   const why = { summary: 'Why a request waits, without its words: an operator may ask for any tenant’s', params: ID };
   app.get<Of>('/v1/requests/:id/explain', { schema: { ...why, security, tags } }, async (request) => {
     const caller = await identify(parts, request);
-    const { tenant, id, mark } = caller.role === 'operator' ? anyones(parts, caller, request.params.id) : mine(parts, caller, request.params.id);
+    const found = caller.role === 'operator' ? anyones(parts, caller, request.params.id) : mine(parts, caller, request.params.id);
+    if (!('mark' in found)) return { tenant: found.tenant, ...undecided(found), waiting: null };
+    const { tenant, id, mark } = found;
     const waiting = await explainWaiting(parts, partition(parts, tenant), mark, caller.role !== 'end_user');
     const { stage, outcome, reason, queuedAt, startedAt, finishedAt, deadline } = mark;
     const times = { queued_at: iso(queuedAt), started_at: iso(startedAt), finished_at: iso(finishedAt), deadline: iso(deadline) };
@@ -90,146 +89,120 @@ export function requestRoutes(app: FastifyInstance, parts: GatewayParts): void {
   };
   app.get<Of>('/v1/requests/:id/events', { schema: { ...events, security, tags } }, async (request, reply) => {
     const caller = await identify(parts, request);
-    const { tenant, id } = await arrived(parts, caller, request.params.id);
-    follow(parts, caller, { tenant, id }, request, reply);
+    const found = await arrived(parts, caller, request.params.id);
+    follow(parts, caller, { tenant: found.tenant, id: found.id, stages: stagesOf(parts, found) }, request, reply);
   });
 }
 
-async function publish(parts: GatewayParts, caller: Caller, body: Body, key: string | undefined) {
-  mustBe(caller, 'end_user', 'tenant_admin', 'operator');
-  const { tenant } = caller;
-  if (!tenant) throw new EvenkeelError('forbidden', 'a request is published with a tenant’s credential; this one names none');
-  const metadata = metadataOf(body);
-  const allowance = checkRate(parts, tenant);
-  const sent = key ?? parts.random();
-  const secret = tenantSecret(parts.masterKey, tenant);
-  const [person, id] = [personId(secret, caller.person), requestId(secret, caller.person, sent)];
-  const digest = keyedDigest(secret, 'body', body.message, metadata ?? '', body.conversation_id ?? '');
-  const words = Buffer.from(JSON.stringify({ message: body.message, metadata }));
-  const sealed = await parts.vault.seal(tenant, person, `${id}/message`, words);
-  // From here to the listening there is no await: the verdict of a request that is on its way cannot slip between.
-  const known = parts.peek({ tenant, mark: id }).mark;
-  if (known) return { published: answerKnown(known, digest, id), allowance };
-  checkLimits(parts, tenant, conversationId(secret, caller.person, body.conversation_id ?? `request:${sent}`), body.deadline_ms);
-  const record = recordOf(parts, caller, tenant, body, sent, sealed);
-  const verdict = await parts.lifecycle.first(tenant, id, isVerdict(digest), parts.verdictMs, () => parts.send([record]));
-  return { published: answerVerdict(verdict, id, digest), allowance };
+const WAIT = /(?:^|[,;\s])wait=(\d{1,6})(?:$|[,;\s])/;
+const ASYNC = /(?:^|[,;\s])respond-async(?:$|[,;\s])/;
+
+/** RFC 7240. `wait`: seconds there; a longer wait than ours is ours. With both it is the wait that comes first. */
+function preferred(prefer: string | string[] | undefined): { readonly waitMs: number; readonly async: boolean } {
+  if (prefer === undefined) return { waitMs: 0, async: false };
+  const waitMs = Math.min(Number(WAIT.exec(String(prefer))?.[1] ?? 0) * 1_000, MOST_WAIT_MS);
+  return { waitMs, async: waitMs === 0 && ASYNC.test(String(prefer)) };
 }
 
-/** `Prefer: wait=10` (RFC 7240), ms. A longer wait than ours is ours. */
-function preferredWait(prefer: string | string[] | undefined): number {
-  const seconds = /(?:^|[,;\s])wait=(\d{1,6})(?:$|[,;\s])/.exec(String(prefer ?? ''))?.[1];
-  return Math.min(Number(seconds ?? 0) * 1_000, MOST_WAIT_MS);
-}
-
-/** The request once it has ended; undefined when it has not within `ms`. */
-async function endWithin(parts: GatewayParts, caller: Caller, id: RequestId, ms: number): Promise<Mine | undefined> {
-  if (ms === 0) return undefined;
+/** The request once it has ended; undefined when it has not within `ms`. @throws Problem when the task refused it meanwhile */
+async function endWithin(parts: GatewayParts, caller: Caller, id: RequestId, ms: number): Promise<Known | undefined> {
   const { tenant } = caller;
   const ended = () => (tenant ? parts.peek({ tenant, mark: id }).mark?.stage === 'finished' : false);
   // Between the look and the listening there is no await: the end cannot slip between.
-  if (tenant && !ended())
-    await parts.lifecycle.first(
+  if (tenant && !ended()) {
+    const end = await parts.lifecycle.first(
       tenant,
       id,
-      ({ type }) => type === 'request_finished',
+      ({ type }) => type === 'request_finished' || type === 'request_refused',
       ms,
       () => Promise.resolve(),
     );
-  return ended() ? mine(parts, caller, id) : undefined;
+    if (end?.event.type === 'request_refused') throw refusedByTask(end.event, end.offset);
+  }
+  const found = ended() ? mine(parts, caller, id) : undefined;
+  return found && 'mark' in found ? found : undefined;
 }
 
-/** The schema counts characters; records are bounded in UTF-16 units. */
-function metadataOf({ message, conversation_id: conversation = '', metadata }: Body): string | null {
-  if (message.length > MOST.message) throw new EvenkeelError('body_invalid', `message: at most ${MOST.message} UTF-16 units, this has ${message.length}`);
-  if (conversation.length > MOST.conversation) throw new EvenkeelError('body_invalid', `conversation_id: at most ${MOST.conversation} UTF-16 units`);
-  const json = metadata === undefined ? null : JSON.stringify(metadata);
-  if (json !== null && json.length > MOST.metadata)
-    throw new EvenkeelError('body_invalid', `metadata: at most ${MOST.metadata} characters of JSON, this has ${json.length}`);
-  return json;
+type Known = { readonly tenant: TenantId; readonly id: RequestId; readonly mark: Mark };
+/** Without a row: it was submitted and is not decided yet, or the task refused it. */
+type Rowless = { readonly tenant: TenantId; readonly id: RequestId } & ({ readonly waits: Undecided } | { readonly refused: Refused });
+
+function find(parts: GatewayParts, tenant: TenantId, id: RequestId): Known | Rowless | undefined {
+  const { mark } = parts.peek({ tenant, mark: id });
+  if (mark) return mark.kind === 'request' ? { tenant, id, mark } : undefined;
+  const waits = parts.submissions.find(tenant, id);
+  if (waits) return { tenant, id, waits };
+  const refused = parts.submissions.refusal(tenant, id);
+  return refused && { tenant, id, refused };
 }
-
-function recordOf(parts: GatewayParts, caller: Caller, tenant: TenantId, body: Body, sent: string, sealed: Uint8Array): Output {
-  const value = parts.codec.encode('support_request', {
-    tenantId: tenant,
-    requestId: sent,
-    person: caller.person,
-    role: caller.role,
-    conversationId: body.conversation_id ?? null,
-    deadlineMs: body.deadline_ms ?? null,
-    message: null,
-    metadata: null,
-    sealed: Buffer.from(sealed),
-  });
-  const signature = signPlatform(parts.platformKey, REQUESTS, tenant, value);
-  return { topic: REQUESTS, partition: partition(parts, tenant), key: tenant, value, headers: { [KID_HEADER]: PLATFORM_KID, [SIGNATURE_HEADER]: signature } };
-}
-
-/** Two clients may send one key at once with different bodies: the event says whose was taken. */
-const isVerdict =
-  (digest: string) =>
-  (event: Event): boolean =>
-    event.type === 'request_queued' || event.type === 'request_refused' || (event.type === 'request_conflicted' && event.bodyDigest === digest);
-
-const links = (id: RequestId) => ({ self: `/v1/requests/${id}`, events: `/v1/requests/${id}/events` });
-const CONFLICT = 'this Idempotency-Key was used for another body: send the same body again, or take a new key';
-
-function answerKnown(mark: Mark, digest: string, id: RequestId) {
-  if (mark.bodyDigest !== digest) throw new EvenkeelError('conflict', CONFLICT);
-  return { request_id: id, stage: mark.stage, links: links(id) };
-}
-
-function answerVerdict(verdict: Happened | undefined, id: RequestId, digest: string) {
-  if (!verdict) return { request_id: id, stage: 'submitted', links: links(id) };
-  const { event, offset } = verdict;
-  if (event.type === 'request_conflicted' || (event.type === 'request_queued' && event.bodyDigest !== digest))
-    throw new Problem('conflict', CONFLICT, { offset });
-  if (event.type !== 'request_refused') return { request_id: id, stage: 'queued', links: links(id), offset };
-  throw refusedByTask(event, offset);
-}
-
-type Mine = { readonly tenant: TenantId; readonly id: RequestId; readonly mark: Mark };
 
 /** Another tenant's or another person's request is not there at all. */
-function mine(parts: GatewayParts, caller: Caller, text: string): Mine {
+function mine(parts: GatewayParts, caller: Caller, text: string): Known | Rowless {
   const id = parseRequestId(text);
-  const { tenant } = caller;
-  const mark = id && tenant ? parts.peek({ tenant, mark: id }).mark : undefined;
-  if (!id || !tenant || mark?.kind !== 'request' || !mayRead(parts, caller, mark))
-    throw new EvenkeelError('not_found', 'there is no such request for this credential');
-  return { tenant, id, mark };
+  const found = id && caller.tenant ? find(parts, caller.tenant, id) : undefined;
+  if (!found || !mayRead(parts, caller, found)) throw new EvenkeelError('not_found', 'there is no such request for this credential');
+  return found;
 }
 
 /** Ids are digests that do not name their tenant, so each is asked for it. */
-function anyones(parts: GatewayParts, { tenant: own }: Caller, text: string): Mine {
+function anyones(parts: GatewayParts, { tenant: own }: Caller, text: string): Known | Rowless {
   const id = parseRequestId(text);
   for (const tenant of id ? (own ? [own] : parts.view.tenants()) : []) {
-    const mark = parts.peek({ tenant, mark: id as RequestId }).mark;
-    if (mark?.kind === 'request') return { tenant, id: id as RequestId, mark };
+    const found = find(parts, tenant, id as RequestId);
+    if (found) return found;
   }
   throw new EvenkeelError('not_found', 'there is no such request, or it was forgotten');
 }
 
-function mayRead({ masterKey }: GatewayParts, { role, person, tenant }: Caller, mark: Mark): boolean {
+function mayRead({ masterKey }: GatewayParts, { role, person, tenant }: Caller, found: Known | Rowless): boolean {
   if (role !== 'end_user') return true;
-  return tenant !== undefined && mark.person === personId(tenantSecret(masterKey, tenant), person);
+  const whose = 'mark' in found ? found.mark.person : 'waits' in found ? found.waits.person : found.refused.event.person;
+  return tenant !== undefined && whose === personId(tenantSecret(masterKey, tenant), person);
 }
 
-/** A request that was answered with stage `submitted` may not have been decided yet. */
-async function arrived(parts: GatewayParts, caller: Caller, text: string): Promise<Mine> {
+/** A request that another gateway took may not have been decided yet. */
+async function arrived(parts: GatewayParts, caller: Caller, text: string): Promise<Known | Rowless> {
   const id = parseRequestId(text);
-  if (id && caller.tenant && !parts.peek({ tenant: caller.tenant, mark: id }).mark)
+  if (id && caller.tenant && !find(parts, caller.tenant, id))
     await parts.lifecycle.first(
       caller.tenant,
       id,
-      ({ type }) => type === 'request_queued',
+      ({ type }) => type === 'request_queued' || type === 'request_refused',
       parts.verdictMs,
       () => Promise.resolve(),
     );
   return mine(parts, caller, text);
 }
 
-async function describe(parts: GatewayParts, caller: Caller, { tenant, id, mark }: Mine) {
+function undecided(found: Rowless) {
+  const { id } = found;
+  if ('waits' in found) return { request_id: id, stage: 'submitted', outcome: null, reason: null, submitted_at: iso(found.waits.at), links: links(id) };
+  const { event, offset, at } = found.refused;
+  return {
+    request_id: id,
+    stage: 'finished',
+    outcome: 'refused',
+    reason: event.code,
+    answer: null,
+    citations: [],
+    cost_micro_usd: 0,
+    degraded: null,
+    retry_at: event.retryAfterMs === null ? null : iso(at + event.retryAfterMs),
+    finished_at: iso(at),
+    problem: problemOf(refusedByTask(event, offset), links(id).self),
+    links: links(id),
+  };
+}
+
+/** What is known of its life. */
+function stagesOf({ view }: GatewayParts, found: Known | Rowless): readonly Stage[] {
+  if ('mark' in found) return view.stages(found.tenant, found.id) ?? stagesOfMark(found.mark);
+  if ('waits' in found) return [{ stage: 'submitted', at: found.waits.at, offset: null }];
+  const { event, offset, at } = found.refused;
+  return [stageOf({ event, offset, at }) as Stage];
+}
+
+async function describe(parts: GatewayParts, caller: Caller, { tenant, id, mark }: Known) {
   const words = mark.stage === 'finished' ? await wordsOf(parts, tenant, id, mark) : undefined;
   const waiting = await explainWaiting(parts, partition(parts, tenant), mark, caller.role !== 'end_user');
   return {

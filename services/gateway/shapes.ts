@@ -20,7 +20,11 @@ export const withWait = (headers: ReturnType<typeof withKey>) => ({
   ...headers,
   properties: {
     ...headers.properties,
-    prefer: { type: 'string', description: '`wait=SECONDS` (RFC 7240), at most 60: a request that ends meanwhile is answered whole, with 200.' },
+    prefer: {
+      type: 'string',
+      description:
+        'RFC 7240. `wait=SECONDS`, at most 60: a request that ends meanwhile is answered whole, with 200. `respond-async`: answered with 202 as soon as its record is safe, before the task has decided.',
+    },
   },
 });
 
@@ -46,6 +50,17 @@ export const EXAMPLES = {
   },
   policy: { requestsPerSecond: 50, burst: 100, budgetDay: 5_000_000 },
 } as const;
+
+/** Each field is named, so that nothing is looked for when one is written. */
+export const PUBLISHED = {
+  ...object(['request_id', 'stage', 'links'], {
+    request_id: { type: 'string' },
+    stage: { type: 'string', description: '`submitted` until the task has decided.' },
+    links: object(['self', 'events'], { self: { type: 'string' }, events: { type: 'string' } }),
+    offset: { type: 'integer', description: 'Of the verdict in the history.' },
+  }),
+  examples: [EXAMPLES.published],
+};
 
 const PROBLEM = {
   type: 'object',

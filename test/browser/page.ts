@@ -7,6 +7,7 @@ import { Lifecycle } from '#services/gateway/lifecycle.ts';
 import { RateCounter } from '#services/gateway/rate.ts';
 import { createServer } from '#services/gateway/server.ts';
 import { StreamBound } from '#services/gateway/sse.ts';
+import { Submissions } from '#services/gateway/submissions.ts';
 import { View } from '#services/gateway/view.ts';
 import { issuer } from '../services/gateway-desk.ts';
 import { Storyteller } from './demo.ts';
@@ -29,6 +30,7 @@ export async function openStage() {
     lifecycle,
     rate: new RateCounter(),
     streams: new StreamBound(50),
+    submissions: new Submissions(),
     view,
     refused: () => undefined,
     random: randomUUID,

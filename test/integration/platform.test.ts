@@ -283,6 +283,18 @@ describe('a repeat changes nothing', () => {
     expect(second.json.request_id).toBe(first.json.request_id);
     expect((await post('Something else')).status).toBe(409);
   });
+
+  test('who does not wait for the verdict finds it under the id: an answer, and a refusal with its words', async () => {
+    const token = await platform.token({ tenant: 'pino', role: 'end_user' });
+    const submit = (body: object) => platform.call('POST', '/v1/requests', token, body, { prefer: 'respond-async' });
+    const { status, headers, json } = await submit({ message: 'How do I redact?' });
+    expect({ status, applied: headers.get('preference-applied') }).toEqual({ status: 202, applied: 'respond-async' });
+    const late = await submit({ message: 'How do I redact?', deadline_ms: 1 });
+    expect((await platform.finished(token, json.request_id)).outcome).toBe('answered');
+    // Its deadline may pass before it is written, or before the task comes to it: either way the words are there.
+    const refusal = late.status === 202 ? (await platform.finished(token, late.json.request_id)).problem : late.json;
+    if (late.status !== 202 || refusal) expect(refusal).toMatchObject({ code: 'deadline_expired', status: 422 });
+  });
 });
 
 describe('the live page', () => {

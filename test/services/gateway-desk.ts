@@ -18,6 +18,7 @@ import { recall } from '#services/gateway/recall.ts';
 import { Results } from '#services/gateway/results.ts';
 import { createServer } from '#services/gateway/server.ts';
 import { StreamBound } from '#services/gateway/sse.ts';
+import { Submissions } from '#services/gateway/submissions.ts';
 import { View } from '#services/gateway/view.ts';
 import { deadLetterOf, Ingress } from '#services/runtime/ingress.ts';
 import type { SupportTask } from '#services/runtime/journal.ts';
@@ -123,7 +124,7 @@ type Shared = {
 };
 
 async function openGateway({ runtime, log, send, vault, verdictMs, stores }: Shared) {
-  const [view, lifecycle] = [new View(), new Lifecycle()];
+  const [view, lifecycle, submissions] = [new View(), new Lifecycle(), new Submissions()];
   const results = await Results.open({ log, codec, stores: memoryStores(), partitions: PARTITIONS });
   const failed: Error[] = [];
   await results.start((error) => failed.push(error));
@@ -137,6 +138,7 @@ async function openGateway({ runtime, log, send, vault, verdictMs, stores }: Sha
     onBatch(partition, batch, events) {
       for (const { event, offset, after } of events) {
         view.take({ event, offset, at: batch.time }, after);
+        submissions.happened({ event, offset, at: batch.time });
         lifecycle.publish({ event, offset, at: batch.time });
         if (event.type === 'request_forgotten') results.forget(partition, event.tenant, event.request);
       }
@@ -161,6 +163,7 @@ async function openGateway({ runtime, log, send, vault, verdictMs, stores }: Sha
     lifecycle,
     rate: new RateCounter(),
     streams: new StreamBound(50),
+    submissions,
     view,
     refused: () => undefined,
     random: randomUUID,

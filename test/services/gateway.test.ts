@@ -111,9 +111,9 @@ describe('a request', () => {
     desk.runtime.pause();
     const { status, body } = await ask(ann);
     expect({ status, stage: body.stage }).toEqual({ status: 202, stage: 'submitted' });
-    expect((await call(ann, 'GET', body.links.self)).status).toBe(404);
+    expect((await call(ann, 'GET', body.links.self)).body).toMatchObject({ stage: 'submitted', outcome: null });
     desk.runtime.resume();
-    expect(await eventually(async () => (await call(ann, 'GET', body.links.self)).status)).toBe(200);
+    expect(await finished(ann, body.request_id)).toMatchObject({ outcome: 'answered' });
   });
 
   test('of another person or tenant is not there', async () => {
