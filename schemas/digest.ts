@@ -1,6 +1,7 @@
 /** Digests: SHA-256, HMAC under a tenant's secret, and the audit chain. */
-import { createHmac, createSecretKey, hash, hkdfSync, type KeyObject } from 'node:crypto';
+import { createSecretKey, hash, hkdfSync, type KeyObject } from 'node:crypto';
 import type { Command } from './commands.ts';
+import { type HmacKey, hmac, hmacKey } from './hmac.ts';
 import type { ConversationId, PersonId, RequestId, TenantId } from './ids.ts';
 
 export function sha256(...parts: readonly Uint8Array[]): Uint8Array {
@@ -13,16 +14,25 @@ export function chain(previous: Uint8Array, entry: Uint8Array): Uint8Array {
   return sha256(previous, entry);
 }
 
-/** A key for one purpose out of the platform's master key (HKDF-SHA256, RFC 5869). A key object is four times as fast in use as its bytes. */
+/** Bytes for one purpose out of the platform's master key (HKDF-SHA256, RFC 5869). */
+function derive(master: Uint8Array, purpose: string): Uint8Array {
+  return new Uint8Array(hkdfSync('sha256', master, new Uint8Array(0), `evenkeel/${purpose}`, 32));
+}
+
+/** For ciphers. A key object is four times as fast in use as its bytes. */
 export function deriveKey(master: Uint8Array, purpose: string): KeyObject {
-  return createSecretKey(Buffer.from(hkdfSync('sha256', master, new Uint8Array(0), `evenkeel/${purpose}`, 32)));
+  return createSecretKey(derive(master, purpose));
+}
+/** For keyed digests. */
+export function deriveHmacKey(master: Uint8Array, purpose: string): HmacKey {
+  return hmacKey(derive(master, purpose));
 }
 
 /** Each master key's tenant secrets, the bounded: every record asks for one, and deriving costs ten digests. */
-const secrets = new WeakMap<Uint8Array, Map<TenantId, KeyObject>>();
+const secrets = new WeakMap<Uint8Array, Map<TenantId, HmacKey>>();
 const MOST_SECRETS = 20_000;
 
-export function tenantSecret(master: Uint8Array, tenant: TenantId): KeyObject {
+export function tenantSecret(master: Uint8Array, tenant: TenantId): HmacKey {
   let known = secrets.get(master);
   if (!known) {
     known = new Map();
@@ -31,17 +41,17 @@ export function tenantSecret(master: Uint8Array, tenant: TenantId): KeyObject {
   let secret = known.get(tenant);
   if (!secret) {
     if (known.size >= MOST_SECRETS) known.clear();
-    secret = deriveKey(master, `tenant/${tenant}`);
+    secret = deriveHmacKey(master, `tenant/${tenant}`);
     known.set(tenant, secret);
   }
   return secret;
 }
 
 /** Each part is length-prefixed, so that no two lists of parts have the same digest. */
-export function keyedDigest(secret: KeyObject, ...parts: readonly string[]): string {
+export function keyedDigest(secret: HmacKey, ...parts: readonly string[]): string {
   let text = '';
   for (const part of parts) text += `${Buffer.byteLength(part)}:${part}`;
-  return createHmac('sha256', secret).update(text).digest('base64url').slice(0, 22);
+  return hmac(secret, 'base64url', text).slice(0, 22);
 }
 
 /** What a command says, without its id and its sender: the same whatever the order of its fields. */
@@ -52,12 +62,12 @@ export function commandDigest({ commandId: _id, by: _by, role: _role, ...says }:
     .slice(0, 22);
 }
 
-export function personId(secret: KeyObject, person: string): PersonId {
+export function personId(secret: HmacKey, person: string): PersonId {
   return `p_${keyedDigest(secret, 'person', person)}` as PersonId;
 }
-export function requestId(secret: KeyObject, person: string, sent: string): RequestId {
+export function requestId(secret: HmacKey, person: string, sent: string): RequestId {
   return `r_${keyedDigest(secret, 'request', person, sent)}` as RequestId;
 }
-export function conversationId(secret: KeyObject, person: string, sent: string): ConversationId {
+export function conversationId(secret: HmacKey, person: string, sent: string): ConversationId {
   return `c_${keyedDigest(secret, 'conversation', person, sent)}` as ConversationId;
 }

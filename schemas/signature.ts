@@ -4,29 +4,31 @@
  * Header `ek-kid` names the key, header `ek-sig` is the raw signature. The gateway signs with the platform's key (kid `platform`,
  * HMAC-SHA256), a tenant's own producer with Ed25519 (RFC 8032) under a public key in the tenant's policy.
  */
-import { createHmac, createPublicKey, type KeyObject, sign, timingSafeEqual, verify } from 'node:crypto';
-import { deriveKey } from './digest.ts';
+import { createPublicKey, type KeyObject, sign, timingSafeEqual, verify } from 'node:crypto';
+import { deriveHmacKey } from './digest.ts';
+import { type HmacKey, hmac } from './hmac.ts';
 
 export const KID_HEADER = 'ek-kid';
 export const SIGNATURE_HEADER = 'ek-sig';
 export const PLATFORM_KID = 'platform';
 
 /** The key under which the gateway signs and the runtime verifies. */
-export function platformSignatureKey(master: Uint8Array): KeyObject {
-  return deriveKey(master, 'platform-signature');
+export function platformSignatureKey(master: Uint8Array): HmacKey {
+  return deriveHmacKey(master, 'platform-signature');
 }
+
+/** What is signed: this, and after it the value. */
+const head = (topic: string, key: string): string => `evenkeel-request-v1\n${topic}\n${key}\n`;
 
 function signed(topic: string, key: string, value: Uint8Array): Uint8Array {
-  return Buffer.concat([Buffer.from(`evenkeel-request-v1\n${topic}\n${key}\n`), value]);
+  return Buffer.concat([Buffer.from(head(topic, key)), value]);
 }
 
-export function signPlatform(secret: KeyObject, topic: string, key: string, value: Uint8Array): Uint8Array {
-  return createHmac('sha256', secret)
-    .update(signed(topic, key, value))
-    .digest();
+export function signPlatform(secret: HmacKey, topic: string, key: string, value: Uint8Array): Uint8Array {
+  return Buffer.from(hmac(secret, 'binary', head(topic, key), value), 'binary');
 }
 
-export function verifyPlatform(secret: KeyObject, topic: string, key: string, value: Uint8Array, signature: Uint8Array): boolean {
+export function verifyPlatform(secret: HmacKey, topic: string, key: string, value: Uint8Array, signature: Uint8Array): boolean {
   return signature.byteLength === 32 && timingSafeEqual(signPlatform(secret, topic, key, value), signature);
 }
 

@@ -1,8 +1,8 @@
 /** What the routes share: the parts they stand on, and who may do what. */
-import type { KeyObject } from 'node:crypto';
 import type { FastifyRequest } from 'fastify';
 import type { Codec } from '#schemas/codec.ts';
 import { type ErrorCode, EvenkeelError } from '#schemas/errors.ts';
+import type { HmacKey } from '#schemas/hmac.ts';
 import { type ConversationId, type RequestId, type TenantId, tenantId } from '#schemas/ids.ts';
 import { partitionOf } from '#schemas/topics.ts';
 import type { MarkId, Output, State } from '#streams/engine/machine.ts';
@@ -24,7 +24,7 @@ export type GatewayParts = {
   readonly codec: Codec;
   readonly vault: Pick<Vault, 'seal' | 'open'>;
   readonly masterKey: Uint8Array;
-  readonly platformKey: KeyObject;
+  readonly platformKey: HmacKey;
   readonly partitions: number;
   readonly send: (records: readonly Output[]) => Promise<unknown>;
   readonly peek: (row: Row) => State<Account, Conversation, Mark>;

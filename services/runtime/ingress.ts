@@ -2,10 +2,10 @@
  * From a record to an input: bounds before decoding, signature, tenant, person, deadline. What cannot be read becomes a dead letter with
  * its reason and bounded bytes, and the partition moves on (invariant 2). A record on the wrong partition is passed on to its own, once.
  */
-import type { KeyObject } from 'node:crypto';
 import type { Codec } from '#schemas/codec.ts';
 import { conversationId, keyedDigest, personId, requestId, sha256, tenantSecret } from '#schemas/digest.ts';
 import { type ErrorCode, EvenkeelError } from '#schemas/errors.ts';
+import type { HmacKey } from '#schemas/hmac.ts';
 import { isTenantId, type RequestId, type TenantId } from '#schemas/ids.ts';
 import type { Policy } from '#schemas/policy.ts';
 import type { RecordOf } from '#schemas/records.ts';
@@ -24,7 +24,7 @@ export type Sealing = {
 export type IngressParts = {
   readonly codec: Codec;
   readonly masterKey: Uint8Array;
-  readonly platformKey: KeyObject;
+  readonly platformKey: HmacKey;
   readonly partitions: number;
   readonly vault: Sealing;
   /** The tenant's policy as committed; undefined when there is no such tenant. */

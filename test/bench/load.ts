@@ -1,6 +1,7 @@
 /** Signed and sealed requests as the gateway writes them, made beforehand, and their results as they come. */
-import { type KeyObject, randomUUID } from 'node:crypto';
+import { randomUUID } from 'node:crypto';
 import { personId, requestId, tenantSecret } from '#schemas/digest.ts';
+import type { HmacKey } from '#schemas/hmac.ts';
 import type { Instant, RequestId, TenantId } from '#schemas/ids.ts';
 import { KID_HEADER, PLATFORM_KID, platformSignatureKey, SIGNATURE_HEADER, signPlatform } from '#schemas/signature.ts';
 import { partitionOf } from '#schemas/topics.ts';
@@ -19,7 +20,7 @@ export type Life = { readonly tenant: TenantId; queued: Instant; finished: Insta
 
 export class Load {
   readonly #platform: BenchPlatform;
-  readonly #signatureKey: KeyObject;
+  readonly #signatureKey: HmacKey;
   readonly #sender: RecordSender;
   readonly #reader: Reader;
   readonly #keysReader: Reader;

@@ -1,7 +1,7 @@
 /** Plausible traffic of a morning, for the README's picture: rows and events as the log would tell them, told to a real gateway. */
-import { createSecretKey } from 'node:crypto';
 import { keyedDigest } from '#schemas/digest.ts';
 import type { Event, Outcome, Reason } from '#schemas/events.ts';
+import { hmacKey } from '#schemas/hmac.ts';
 import type { ConversationId, MicroUsd, PersonId, RequestId, TenantId } from '#schemas/ids.ts';
 import { DEFAULT_POLICY } from '#schemas/policy.ts';
 import type { Lifecycle } from '#services/gateway/lifecycle.ts';
@@ -55,7 +55,7 @@ export const DEMO: readonly DemoDesk[] = [
 ];
 
 const HOUR = 3_600_000;
-const NO_SECRET = createSecretKey(Buffer.alloc(32));
+const NO_SECRET = hmacKey(Buffer.alloc(32));
 
 const WORST = { worstCase: 9_000 as MicroUsd, worstTokens: 4_000, calls: 'model', priceVersion: 1 } as const;
 

@@ -1,7 +1,8 @@
 /** Chromium on a gateway that is told a story. */
-import { createSecretKey, randomUUID } from 'node:crypto';
+import { randomUUID } from 'node:crypto';
 import type { AddressInfo } from 'node:net';
 import { createCodec, localSchemas } from '#schemas/codec.ts';
+import { hmacKey } from '#schemas/hmac.ts';
 import { Authenticator } from '#services/gateway/auth.ts';
 import { Lifecycle } from '#services/gateway/lifecycle.ts';
 import { RateCounter } from '#services/gateway/rate.ts';
@@ -21,7 +22,7 @@ export async function openStage() {
     codec: createCodec(localSchemas()),
     vault: { seal: async (_tenant, _person, _place, words) => words, open: async (_tenant, _person, _place, words) => words },
     masterKey: new Uint8Array(32),
-    platformKey: createSecretKey(Buffer.alloc(32)),
+    platformKey: hmacKey(Buffer.alloc(32)),
     partitions: 1,
     send: async () => undefined,
     peek: ({ tenant }) => story.account(tenant),

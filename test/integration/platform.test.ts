@@ -1,5 +1,6 @@
-import { generateKeyPairSync, type KeyObject } from 'node:crypto';
+import { generateKeyPairSync } from 'node:crypto';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import type { HmacKey } from '#schemas/hmac.ts';
 import type { TenantId } from '#schemas/ids.ts';
 import { KID_HEADER, PLATFORM_KID, platformSignatureKey, SIGNATURE_HEADER, signPlatform, signProducer } from '#schemas/signature.ts';
 import { partitionOf } from '#schemas/topics.ts';
@@ -235,7 +236,7 @@ describe('bad input gets a clear answer and delays nobody', () => {
 });
 
 type Make = (fields: object) => Uint8Array;
-function sealedNonsense(request: Make, key: KeyObject, tenant: TenantId) {
+function sealedNonsense(request: Make, key: HmacKey, tenant: TenantId) {
   const value = request({ message: null, sealed: Buffer.alloc(64, 7) });
   return [value, { [KID_HEADER]: PLATFORM_KID, [SIGNATURE_HEADER]: Buffer.from(signPlatform(key, 'support.requests', tenant, value)) }] as const;
 }
