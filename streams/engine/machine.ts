@@ -18,11 +18,8 @@ export type Blocked = { readonly limit: string; readonly until: Instant | undefi
 export type Charge = { readonly held: number; readonly spent: number };
 export const isBlocked = (head: Ready | Blocked): head is Blocked => 'limit' in head;
 
-/**
- * queue: order of arrival, only while ready to run the next turn; due: when to wake; words: `mark/step` of each record of words that is
- * still wanted.
- */
-export type Keys = { readonly queue?: number | undefined; readonly due?: Instant | undefined; readonly words?: readonly string[] | undefined };
+/** queue: order of arrival, only while ready to run the next turn; due: when to wake. */
+export type Keys = { readonly queue?: number | undefined; readonly due?: Instant | undefined };
 /** What should be running now; known by its key after a re-open. `cost`: what its dispatch was charged as held. */
 export type Work = { readonly key: string; readonly cost: MicroUsd };
 
@@ -66,6 +63,8 @@ export interface Machine<A, R, K, I extends Row, E, X extends Work> {
   /** Words come sealed with the input, and only for the request that the event names. */
   outputs(after: State<A, R, K>, event: E, input: I): readonly Output[];
   itemKeys(item: R): Keys;
+  /** `mark/step` of each record of words that is still wanted. */
+  itemWords(item: R): readonly string[];
   markKeys(mark: K): Keys;
   /** Start and resume are one path. */
   effect(item: R): X | undefined;

@@ -12,7 +12,11 @@ import { type RowTable, RowWrites } from './row-writes.ts';
 import { TenantQueues } from './tenant-queues.ts';
 import { keepWords } from './words.ts';
 
-type Cell = { readonly tenant: TenantId; readonly id: string; readonly before: unknown; after: unknown };
+type Cell = { readonly table: RowTable; readonly key: string; readonly tenant: TenantId; readonly id: string; readonly before: unknown; after: unknown };
+/** What one input has changed, to be taken back: a cell and what it held before, or a move in a queue. */
+type Change =
+  | { readonly cell: Cell; readonly previous: unknown; readonly fresh: boolean }
+  | { readonly tenant: TenantId; readonly remove: string | undefined; readonly add: string | undefined };
 type Words = NonNullable<Output['words']> & { readonly bytes: Uint8Array };
 
 export class Overlay<A, R, K, I extends Row, E, X extends Work> {
@@ -22,8 +26,11 @@ export class Overlay<A, R, K, I extends Row, E, X extends Work> {
   readonly #cache = { account: new RowCache(), item: new RowCache(), mark: new RowCache() };
   readonly #queues: TenantQueues;
   readonly #rowWrites: RowWrites<A, R, K, I, E, X>;
+  readonly #keys = { item: new LastKey(itemKey), mark: new LastKey(markKey) };
   #words: Words[] = [];
-  #undo: (() => void)[] = [];
+  #changes: Change[] = [];
+  /** As they were before the input that is being decided. */
+  #settled = { words: 0, runningDelta: 0 };
   /** How many more items should run than are committed. */
   runningDelta = 0;
 
@@ -35,19 +42,20 @@ export class Overlay<A, R, K, I extends Row, E, X extends Work> {
   }
 
   state(row: Row): State<A, R, K> {
-    return this.#state(row, (table, id) => this.#read(table, row.tenant, id));
+    const { tenant, item, mark } = row;
+    return {
+      account: (this.#read('account', tenant, tenant) as A | undefined) ?? this.#machine.initial(tenant),
+      item: item === undefined ? undefined : (this.#read('item', tenant, item) as R | undefined),
+      mark: mark === undefined ? undefined : (this.#read('mark', tenant, mark) as K | undefined),
+    };
   }
 
   /** As the store has it. */
-  committedState(row: Row): State<A, R, K> {
-    return this.#state(row, (table, id) => this.#committed(table, rowKey(table, row.tenant, id)));
-  }
-
-  #state({ tenant, item, mark }: Row, read: (table: RowTable, id: string) => unknown): State<A, R, K> {
+  committedState({ tenant, item, mark }: Row): State<A, R, K> {
     return {
-      account: (read('account', tenant) as A | undefined) ?? this.#machine.initial(tenant),
-      item: item === undefined ? undefined : (read('item', item) as R | undefined),
-      mark: mark === undefined ? undefined : (read('mark', mark) as K | undefined),
+      account: (this.#committed('account', tenant) as A | undefined) ?? this.#machine.initial(tenant),
+      item: item === undefined ? undefined : (this.#committed('item', this.#key('item', tenant, item)) as R | undefined),
+      mark: mark === undefined ? undefined : (this.#committed('mark', this.#key('mark', tenant, mark)) as K | undefined),
     };
   }
 
@@ -60,9 +68,16 @@ export class Overlay<A, R, K, I extends Row, E, X extends Work> {
 
   /** Reads the rows that inputs name in one go. */
   prefetch(rows: readonly Row[]): void {
-    this.#readMany('account', new Set(rows.map(({ tenant }): string => tenant)));
-    this.#readMany('item', new Set(rows.flatMap(({ tenant, item }) => (item === undefined ? [] : [itemKey(tenant, item)]))));
-    this.#readMany('mark', new Set(rows.flatMap(({ tenant, mark }) => (mark === undefined ? [] : [markKey(tenant, mark)]))));
+    const unknown = { account: new Set<string>(), item: new Set<string>(), mark: new Set<string>() };
+    const want = (table: RowTable, key: string) => {
+      if (this.#cache[table].get(key) === undefined) unknown[table].add(key);
+    };
+    for (const { tenant, item, mark } of rows) {
+      want('account', tenant);
+      if (item !== undefined) want('item', itemKey(tenant, item));
+      if (mark !== undefined) want('mark', markKey(tenant, mark));
+    }
+    for (const table of ['account', 'item', 'mark'] as const) this.#readMany(table, [...unknown[table]]);
   }
 
   /** Evolves the rows that the event names, and returns them. */
@@ -77,11 +92,7 @@ export class Overlay<A, R, K, I extends Row, E, X extends Work> {
   }
 
   keepWords(words: NonNullable<Output['words']>, bytes: Uint8Array): void {
-    const length = this.#words.length;
     this.#words.push({ ...words, bytes });
-    this.#undo.push(() => {
-      this.#words.length = length;
-    });
   }
 
   /** The head of a tenant's queue: its first idle conversation, in order of arrival. */
@@ -92,11 +103,19 @@ export class Overlay<A, R, K, I extends Row, E, X extends Work> {
 
   /** Everything since the last `settle` of one input can be taken back: a throw in `decide` drops only that input's changes. */
   settle(): void {
-    this.#undo = [];
+    this.#changes.length = 0;
+    this.#settled.words = this.#words.length;
+    this.#settled.runningDelta = this.runningDelta;
   }
   rollback(): void {
-    for (const undo of this.#undo.reverse()) undo();
-    this.#undo = [];
+    for (const change of this.#changes.reverse()) {
+      if (!('cell' in change)) this.#queues.change(change.tenant, change.add, change.remove);
+      else if (change.fresh) this.#cells[change.cell.table].delete(change.cell.key);
+      else change.cell.after = change.previous;
+    }
+    this.#words.length = this.#settled.words;
+    this.runningDelta = this.#settled.runningDelta;
+    this.settle();
   }
 
   touchedItems(): { readonly row: { readonly tenant: TenantId; readonly item: ItemId }; readonly item: R | undefined }[] {
@@ -109,7 +128,10 @@ export class Overlay<A, R, K, I extends Row, E, X extends Work> {
   /** The batch for the store: rows and the secondary keys that follow from them. Words to keep stand at `wordsFrom` or after it. */
   writes(wordsFrom: Offset = 0): readonly Write[] {
     const writes: Write[] = [];
-    for (const table of ['account', 'mark', 'item'] as const) for (const cell of this.#cells[table].values()) this.#rowWrites.add(writes, table, cell);
+    for (const table of ['account', 'mark', 'item'] as const) {
+      // What came and went within the transaction was never in the store.
+      for (const cell of this.#cells[table].values()) if (cell.before !== undefined || cell.after !== undefined) this.#rowWrites.add(writes, table, cell);
+    }
     this.#writeWords(writes, wordsFrom);
     return writes;
   }
@@ -123,12 +145,16 @@ export class Overlay<A, R, K, I extends Row, E, X extends Work> {
     }
     this.#queues.committed();
     this.#words = [];
-    this.#undo = [];
     this.runningDelta = 0;
+    this.settle();
+  }
+
+  #key(table: RowTable, tenant: TenantId, id: string): string {
+    return table === 'account' ? tenant : this.#keys[table].of(tenant, id);
   }
 
   #read(table: RowTable, tenant: TenantId, id: string): unknown {
-    const key = rowKey(table, tenant, id);
+    const key = this.#key(table, tenant, id);
     const cell = this.#cells[table].get(key);
     return cell ? cell.after : this.#committed(table, key);
   }
@@ -143,40 +169,30 @@ export class Overlay<A, R, K, I extends Row, E, X extends Work> {
     return value;
   }
 
-  #readMany(table: RowTable, keys: ReadonlySet<string>): void {
+  #readMany(table: RowTable, keys: readonly string[]): void {
+    if (keys.length === 0) return;
     const cache = this.#cache[table];
-    const unknown = [...keys].filter((key) => cache.get(key) === undefined);
-    if (unknown.length === 0) return;
-    for (const [at, bytes] of this.#view.getMany(table, unknown).entries())
-      cache.set(unknown[at] as string, bytes === undefined ? undefined : this.#machine.rows[table].decode(bytes));
+    for (const [at, bytes] of this.#view.getMany(table, keys).entries())
+      cache.set(keys[at] as string, bytes === undefined ? undefined : this.#machine.rows[table].decode(bytes));
   }
 
   #set(table: RowTable, tenant: TenantId, id: string, after: unknown): void {
-    const key = rowKey(table, tenant, id);
-    const cells = this.#cells[table];
-    const cell = cells.get(key);
-    if (cell) {
-      const previous = cell.after;
-      cell.after = after;
-      this.#undo.push(() => {
-        cell.after = previous;
-      });
-    } else {
-      cells.set(key, { tenant, id, before: this.#committed(table, key), after });
-      this.#undo.push(() => {
-        cells.delete(key);
-      });
+    const key = this.#key(table, tenant, id);
+    const known = this.#cells[table].get(key);
+    if (known) {
+      this.#changes.push({ cell: known, previous: known.after, fresh: false });
+      known.after = after;
+      return;
     }
+    const cell = { table, key, tenant, id, before: this.#committed(table, key), after };
+    this.#cells[table].set(key, cell);
+    this.#changes.push({ cell, previous: undefined, fresh: true });
   }
 
   #setItem(tenant: TenantId, id: ItemId, before: R | undefined, after: R | undefined): void {
     this.#set('item', tenant, id, after);
     this.#moveQueue(tenant, id, this.#rowWrites.itemKeys(before).queue, this.#rowWrites.itemKeys(after).queue);
-    const delta = Number(this.#rowWrites.running(after)) - Number(this.#rowWrites.running(before));
-    this.runningDelta += delta;
-    this.#undo.push(() => {
-      this.runningDelta -= delta;
-    });
+    this.runningDelta += Number(this.#rowWrites.running(after)) - Number(this.#rowWrites.running(before));
   }
 
   #moveQueue(tenant: TenantId, id: ItemId, from: number | undefined, to: number | undefined): void {
@@ -184,20 +200,32 @@ export class Overlay<A, R, K, I extends Row, E, X extends Work> {
     const remove = from === undefined ? undefined : queueKey(tenant, from, id);
     const add = to === undefined ? undefined : queueKey(tenant, to, id);
     this.#queues.change(tenant, remove, add);
-    this.#undo.push(() => this.#queues.change(tenant, add, remove));
+    this.#changes.push({ tenant, remove, add });
   }
 
   /** Words whose request ended within the same transaction are not kept. */
   #writeWords(writes: Write[], from: Offset): void {
     for (const words of this.#words) {
       const item = this.#read('item', words.tenant, words.item) as R | undefined;
-      if (this.#rowWrites.itemKeys(item).words?.includes(wordsName(words.mark, words.step)))
+      if (item !== undefined && this.#machine.itemWords(item).includes(wordsName(words.mark, words.step)))
         writes.push({ table: 'words', key: wordsKey(words.tenant, words.mark, words.step), value: keepWords(from, words.bytes) });
     }
   }
 }
 
-function rowKey(table: RowTable, tenant: TenantId, id: string): string {
-  if (table === 'account') return tenant;
-  return table === 'item' ? itemKey(tenant, id) : markKey(tenant, id);
+/** A decision asks for the same row with each of its events: the key is made once, and its hash is known. */
+class LastKey {
+  readonly #make: (tenant: TenantId, id: string) => string;
+  #tenant = '';
+  #id = '';
+  #key = '';
+
+  constructor(make: (tenant: TenantId, id: string) => string) {
+    this.#make = make;
+  }
+
+  of(tenant: TenantId, id: string): string {
+    if (id !== this.#id || tenant !== this.#tenant) [this.#tenant, this.#id, this.#key] = [tenant, id, this.#make(tenant, id)];
+    return this.#key;
+  }
 }

@@ -153,7 +153,7 @@ async function readWords<A, R, K, I extends Row, E, X extends Work>(
       if (record.value === null) continue;
       const words = machine.wordsOf(record.value);
       const row = store.get('item', itemKey(words.tenant, words.item));
-      const wanted = row && machine.itemKeys(machine.rows.item.decode(row)).words?.includes(wordsName(words.mark, words.step));
+      const wanted = row && machine.itemWords(machine.rows.item.decode(row)).includes(wordsName(words.mark, words.step));
       if (wanted) writes.push({ table: 'words', key: wordsKey(words.tenant, words.mark, words.step), value: keepWords(record.offset, record.value) });
     }
     const current = store.meta ?? meta;

@@ -5,6 +5,8 @@ import type { Keys, Machine, Row, RowCodec, Work } from './machine.ts';
 import type { Table, Write } from './ports.ts';
 
 const EMPTY = new Uint8Array(0);
+const NO_KEYS: Keys = {};
+const NO_WORDS: readonly string[] = [];
 
 /** A row as the store has it, and as it is to be. */
 export type Change = { readonly tenant: TenantId; readonly id: string; readonly before: unknown; readonly after: unknown };
@@ -27,7 +29,10 @@ export class RowWrites<A, R, K, I extends Row, E, X extends Work> {
   }
 
   itemKeys(item: R | undefined): Keys {
-    return item === undefined ? {} : this.#machine.itemKeys(item);
+    return item === undefined ? NO_KEYS : this.#machine.itemKeys(item);
+  }
+  #words(item: R | undefined): readonly string[] {
+    return item === undefined ? NO_WORDS : this.#machine.itemWords(item);
   }
   running(item: R | undefined): boolean {
     return item !== undefined && this.#machine.effect(item) !== undefined;
@@ -53,7 +58,8 @@ export class RowWrites<A, R, K, I extends Row, E, X extends Work> {
     writeIndex(writes, 'due', indexKey(from.due, due), indexKey(to.due, due));
     writeIndex(writes, 'running', this.running(was) ? key : undefined, this.running(is) ? key : undefined);
     if (this.#wordless) return;
-    for (const name of from.words ?? []) if (!to.words?.includes(name)) writes.push({ table: 'words', key: itemKey(tenant, name), value: undefined });
+    const [had, has] = [this.#words(was), this.#words(is)];
+    for (const name of had) if (!has.includes(name)) writes.push({ table: 'words', key: itemKey(tenant, name), value: undefined });
   }
 }
 

@@ -46,6 +46,7 @@ export function support(codec: Codec): Support {
     evolve,
     outputs: (after, event, input) => outputs(codec, after, event, input),
     itemKeys,
+    itemWords,
     markKeys: ({ forgetAt }) => ({ due: forgetAt ?? undefined }),
     effect: ({ tenant, conversation, turn }) =>
       turn ? { key: turn.request, cost: charged(turn.hold), tenant, request: turn.request, conversation, turn } : undefined,
@@ -60,13 +61,16 @@ export function support(codec: Codec): Support {
 /** Words of the steps that have a result. */
 const resultsOf = ({ request, steps }: Turn) => steps.filter((each) => each.state === 'done').map((each) => wordsName(request, each.step));
 
+/** Asked before and after each event. */
 function itemKeys({ turn, waiting }: Conversation): Keys {
-  const turns = turn ? [turn, ...waiting] : waiting;
-  return {
-    queue: turn ? undefined : waiting[0]?.arrival,
-    due: turns.length === 0 ? undefined : Math.min(...turns.map((each) => each.deadline)),
-    words: [...turns.map((each) => wordsName(each.request, MESSAGE_STEP)), ...(turn ? resultsOf(turn) : [])],
-  };
+  let due = turn?.deadline;
+  for (const { deadline } of waiting) if (due === undefined || deadline < due) due = deadline;
+  return { queue: turn ? undefined : waiting[0]?.arrival, due };
+}
+
+function itemWords({ turn, waiting }: Conversation): readonly string[] {
+  const messages = (turn ? [turn, ...waiting] : waiting).map((each) => wordsName(each.request, MESSAGE_STEP));
+  return turn ? [...messages, ...resultsOf(turn)] : messages;
 }
 
 const charged = (amount: number): MicroUsd => Math.max(amount, LEAST_CHARGE) as MicroUsd;

@@ -101,7 +101,7 @@ describe('a partition is opened', () => {
     const { desk } = await opened(world);
     const rows = desk.task.store.scan('item', '', 1_000);
     const wanted = rows.flatMap(([key, value]) =>
-      (machine.itemKeys(machine.rows.item.decode(value)).words ?? []).map((name) => ({ tenant: key.split('/')[0], mark: name.split('/')[0] as string })),
+      machine.itemWords(machine.rows.item.decode(value)).map((name) => ({ tenant: key.split('/')[0], mark: name.split('/')[0] as string })),
     );
     expect(wanted.length).toBeGreaterThan(20);
     // The first request of all may be among them: long before the snapshot.
