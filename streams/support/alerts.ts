@@ -20,8 +20,10 @@ function spend(account: Account, event: Event): Account {
 /** What to say after `events`, which follow from `before`. */
 export function alerts(before: Account, events: readonly Event[], now: Instant): readonly Event[] {
   const account = events.reduce(spend, before);
-  const ended = events.flatMap((event) => (event.type === 'request_finished' ? errorAlerts(account, event, now) : []));
-  return account === before ? ended : [...ended, ...budgetAlerts(account, now)];
+  const said: Event[] = [];
+  for (const event of events) if (event.type === 'request_finished') said.push(...errorAlerts(account, event, now));
+  if (account !== before) budgetAlerts(said, account, now);
+  return said;
 }
 
 /** The alerts that are out now. */
@@ -39,17 +41,17 @@ export function raised(account: Account, now: Instant): readonly AlertName[] {
 
 type Of = { readonly account: Account; readonly window: Window; readonly key: string; readonly unit: Unit };
 
-function budgetAlerts(account: Account, now: Instant): readonly Event[] {
+function budgetAlerts(said: Event[], account: Account, now: Instant): void {
   const keys = windowKeys(now);
-  return WINDOWS.flatMap((window) => {
+  for (const window of WINDOWS) {
     const key = keyOf(window, keys);
     const found = balance(account, window, key);
-    return UNITS.flatMap((unit): readonly Event[] => {
+    for (const unit of UNITS) {
       const of = { account, window, key, unit };
       const stands = standing(account, found, unit);
-      return [...levels(of, stands), ...forecast(of, stands, now)];
-    });
-  });
+      said.push(...levels(of, stands), ...forecast(of, stands, now));
+    }
+  }
 }
 
 function cleared({ account, window, key, unit }: Of, alert: AlertName): Event {
@@ -61,7 +63,8 @@ function levels(of: Of, { hard, settled, alerted }: Standing): readonly Event[] 
   const { account, window, key, unit } = of;
   const soft = Math.floor((hard * account.policy.softPercent) / 100);
   const level = settled <= 0 ? 0 : settled >= hard ? 2 : settled >= soft ? 1 : 0;
-  if (level <= alerted)
+  if (level === alerted) return [];
+  if (level < alerted)
     return [...(alerted === 2 && level < 2 ? [cleared(of, 'budget_hard')] : []), ...(level < 1 && alerted > 0 ? [cleared(of, 'budget_soft')] : [])];
   const [alert, limit] = level === 2 ? (['budget_hard', hard] as const) : (['budget_soft', soft] as const);
   return [{ type: 'alert_raised', tenant: account.tenant, alert, window, key, spent: settled as MicroUsd, limit: limit as MicroUsd, unit }];

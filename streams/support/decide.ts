@@ -22,7 +22,9 @@ const estimate = ({ policy }: Account): Pick<Ask, 'cost' | 'tokens'> => holdOf(p
 
 export function decide(rows: Rows, input: Input, now: Instant): readonly Event[] {
   const events = decideInput(rows, input, now);
-  return events.length === 0 ? events : [...events, ...alerts(rows.account, events, now)];
+  if (events.length === 0) return events;
+  const said = alerts(rows.account, events, now);
+  return said.length === 0 ? events : [...events, ...said];
 }
 
 function decideInput(rows: Rows, input: Input, now: Instant): readonly Event[] {

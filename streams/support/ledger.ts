@@ -27,11 +27,17 @@ const HARD = {
 /** Of each window this and the last are kept; older facts stand in the total. */
 const KEPT = 2;
 
-/** UTC day and month of an instant, without asking any clock. */
+let lastDay: { readonly number: number; readonly keys: WindowKeys } | undefined;
+
+/** UTC day and month of an instant, without asking any clock. The last day's are kept: every decision asks for today's. */
 export function windowKeys(now: Instant): WindowKeys {
-  const [year, month, day] = civil(Math.floor(now / 86_400_000));
+  const number = Math.floor(now / 86_400_000);
+  if (lastDay?.number === number) return lastDay.keys;
+  const [year, month, day] = civil(number);
   const pad = (n: number) => String(n).padStart(2, '0');
-  return { day: `${year}-${pad(month)}-${pad(day)}`, month: `${year}-${pad(month)}` };
+  const keys = { day: `${year}-${pad(month)}-${pad(day)}`, month: `${year}-${pad(month)}` };
+  lastDay = { number, keys };
+  return keys;
 }
 
 /** Days since 1970-01-01 to year, month, day (Hinnant, "chrono-compatible low-level date algorithms", civil_from_days). */
@@ -72,7 +78,7 @@ const NO_BALANCE = { settled: ZERO, held: ZERO, granted: ZERO, alerted: 0, settl
 const NO_FORECAST = { forecast: false, forecastTokens: false };
 
 export function balance(account: Account, window: Window, key: string): Balance {
-  return account.balances.find((each) => each.window === window && each.key === key) ?? { window, key, ...NO_BALANCE, ...NO_FORECAST };
+  return account.balances[placeOf(account.balances, window, key)] ?? { window, key, ...NO_BALANCE, ...NO_FORECAST };
 }
 
 /** A balance in one unit. */
@@ -107,17 +113,23 @@ export function hardLimit(account: Account, of: Balance): MicroUsd {
 export function shortage(account: Account, keys: WindowKeys, ask: Amount): Shortage | undefined {
   let first: Shortage | undefined;
   for (const window of WINDOWS) {
-    const found = balance(account, window, keyOf(window, keys));
+    const of = balance(account, window, keyOf(window, keys));
     for (const unit of UNITS) {
-      const { hard, settled, held } = standing(account, found, unit);
-      const amount = unit === 'tokens' ? ask.tokens : ask.money;
-      if (settled + held + amount <= hard) continue;
-      const short = { window, unit, hard, settled, held, spent: settled + amount > hard };
-      if (short.spent) return short;
+      const short = shortIn(account, of, unit, unit === 'tokens' ? ask.tokens : ask.money);
+      if (short?.spent) return short;
       first ??= short;
     }
   }
   return first;
+}
+
+/** Asked six times for each dispatch, and nearly always in vain: nothing is made for it. */
+function shortIn({ policy }: Account, of: Balance, unit: Unit, amount: number): Shortage | undefined {
+  const inTokens = unit === 'tokens';
+  const hard = policy[HARD[unit][of.window]] + (inTokens ? of.grantedTokens : of.granted);
+  const settled = inTokens ? of.settledTokens : of.settled;
+  const held = inTokens ? of.heldTokens : of.held;
+  return settled + held + amount <= hard ? undefined : { window: of.window, unit, hard, settled, held, spent: settled + amount > hard };
 }
 
 type Alerts = Pick<Balance, 'alerted' | 'alertedTokens' | 'forecast' | 'forecastTokens'>;
@@ -144,7 +156,7 @@ export function post(account: Account, keys: WindowKeys, change: Change, only?: 
   return { ...account, balances: same ? balances : prune(balances) };
 }
 
-/** -1: not there. Asked three times by most events: without a closure. */
+/** -1: not there. Asked for each window by most events: without a closure. */
 function placeOf(balances: readonly Balance[], window: Window, key: string): number {
   for (let at = 0; at < balances.length; at++) {
     const { window: its, key: has } = balances[at] as Balance;

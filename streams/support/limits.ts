@@ -155,10 +155,12 @@ export const LIMITS: readonly Limit[] = [
 
 export type No = { readonly limit: Limit; readonly refusal: Refusal };
 
+const BY_PLACE = Map.groupBy(LIMITS, ({ at }) => at);
+
 /** The first limit that says no. */
 export function refusal<At extends Limit['at']>(at: At, account: Account, ask: Asks[At], now: Instant): No | undefined {
-  for (const limit of LIMITS) {
-    const no = limit.at === at ? (limit as LimitAt<At>).check(account, ask, now) : undefined;
+  for (const limit of BY_PLACE.get(at) ?? []) {
+    const no = (limit as LimitAt<At>).check(account, ask, now);
     if (no) return { limit, refusal: no };
   }
   return undefined;
