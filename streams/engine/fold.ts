@@ -11,8 +11,11 @@ import type { Machine, Row, State, Work } from './machine.ts';
 import type { Meta, Positions, Store } from './ports.ts';
 
 /** A batch is written when so many rows have changed, or so many events were folded: memory is bounded, and a busy row is written seldom. */
-const ROWS_PER_WRITE = 5_000;
+const ROWS_PER_WRITE = 4_000;
 const EVENTS_PER_WRITE = 100_000;
+
+/** The fold version of a store that is filled, and is not whole before it has been to its end: whoever opens it begins anew. */
+export const RESTORING = 0;
 
 export function emptyMeta(version: number, partitions: number): Meta {
   return { positions: { history: 0, words: 0 }, batch: 0, time: 0, inputs: {}, version, partitions };
@@ -27,13 +30,19 @@ export function metaAfter(before: Meta, batch: Batch, positions: Positions): Met
 export class Folder<A, R, K, I extends Row, E, X extends Work> {
   readonly #store: Store;
   readonly #rows: FoldedRows<A, R, K, I, E, X>;
+  readonly #filling: Meta | undefined;
   #meta: Meta;
   #pending = 0;
 
-  constructor(machine: Machine<A, R, K, I, E, X>, store: Store, partitions: number) {
+  /**
+   * `filling`: the store is empty, and nobody asks it before `flush`. Then accounts, which nearly every batch changes, are written once at
+   * the end; until then the store is marked as not whole.
+   */
+  constructor(machine: Machine<A, R, K, I, E, X>, store: Store, partitions: number, filling = false) {
     this.#store = store;
     this.#rows = new FoldedRows(machine, store);
     this.#meta = store.meta ?? emptyMeta(machine.version, partitions);
+    this.#filling = filling ? emptyMeta(RESTORING, partitions) : undefined;
   }
 
   get meta(): Meta {
@@ -50,19 +59,25 @@ export class Folder<A, R, K, I extends Row, E, X extends Work> {
     }
     this.#meta = metaAfter(this.#meta, batch, { ...this.#meta.positions, history: next });
     this.#pending += events.length + 1;
-    if (this.#pending >= EVENTS_PER_WRITE || this.#rows.changed >= ROWS_PER_WRITE) this.flush();
+    if (this.#filling) {
+      if (this.#rows.changed >= ROWS_PER_WRITE) this.#write(this.#filling, !this.#rows.crowded);
+    } else if (this.#pending >= EVENTS_PER_WRITE || this.#rows.changed >= ROWS_PER_WRITE) this.flush();
   }
 
   /** Makes what was folded durable. */
   flush(): void {
     if (this.#pending === 0) return;
-    this.#store.write(this.#rows.writes(), this.#meta);
-    this.#rows.committed();
+    this.#write(this.#meta, false);
     this.#pending = 0;
   }
 
   state(row: Row): State<A, R, K> {
     return this.#rows.state(row);
+  }
+
+  #write(meta: Meta, withoutAccounts: boolean): void {
+    this.#store.write(this.#rows.writes(withoutAccounts), meta);
+    this.#rows.committed(withoutAccounts);
   }
 
   #check(number: number, partitions: number): void {

@@ -10,7 +10,7 @@ import { type RowTable, RowWrites } from './row-writes.ts';
 import { SeenKeys } from './seen-keys.ts';
 
 /** Items and marks kept decoded between batches, all of them forgotten when there are more; and accounts, those read first go first. */
-const KEPT_ROWS = 8_000;
+const KEPT_ROWS = 4_000;
 const KEPT_ACCOUNTS = 20_000;
 
 type Cell = { readonly table: RowTable; readonly tenant: TenantId; readonly id: string; before: unknown; after: unknown; changed: boolean };
@@ -25,6 +25,7 @@ export class FoldedRows<A, R, K, I extends Row, E, X extends Work> {
   readonly #stored: SeenKeys | undefined;
   readonly #most: number;
   #changed: Cell[] = [];
+  #changedAccounts: Cell[] = [];
   #kept = 0;
 
   constructor(machine: Machine<A, R, K, I, E, X>, store: Store, most = KEPT_ROWS) {
@@ -36,9 +37,13 @@ export class FoldedRows<A, R, K, I extends Row, E, X extends Work> {
     this.#stored = empty ? new SeenKeys() : undefined;
   }
 
-  /** Rows changed and not yet written. */
+  /** Rows changed and not yet written, but for accounts. */
   get changed(): number {
     return this.#changed.length;
+  }
+  /** There are more accounts than are to be kept. */
+  get crowded(): boolean {
+    return this.#tenants.size > Math.min(this.#most, KEPT_ACCOUNTS);
   }
 
   /** Rows kept, of all kinds. */
@@ -75,22 +80,23 @@ export class FoldedRows<A, R, K, I extends Row, E, X extends Work> {
   }
 
   /** The batch for the store. */
-  writes(): readonly Write[] {
+  writes(withoutAccounts = false): readonly Write[] {
     const writes: Write[] = [];
-    for (const cell of this.#changed) if (cell.before !== undefined || cell.after !== undefined) this.#writes.add(writes, cell.table, cell);
+    for (const cells of withoutAccounts ? [this.#changed] : [this.#changed, this.#changedAccounts])
+      for (const cell of cells) if (cell.before !== undefined || cell.after !== undefined) this.#writes.add(writes, cell.table, cell);
     return writes;
   }
 
   /** After the store was written. */
-  committed(): void {
-    for (const cell of this.#changed) {
-      cell.before = cell.after;
-      cell.changed = false;
-    }
+  committed(withoutAccounts = false): void {
+    written(this.#changed);
     this.#changed = [];
     if (this.#kept > this.#most) for (const rows of this.#tenants.values()) this.#forget(rows);
+    if (withoutAccounts) return;
+    written(this.#changedAccounts);
+    this.#changedAccounts = [];
     for (const [tenant, rows] of this.#tenants) {
-      if (this.#tenants.size <= Math.min(this.#most, KEPT_ACCOUNTS)) return;
+      if (!this.crowded) return;
       this.#forget(rows);
       if (rows.account?.after !== undefined) this.#stored?.add('account', tenant, '');
       this.#tenants.delete(tenant);
@@ -101,7 +107,8 @@ export class FoldedRows<A, R, K, I extends Row, E, X extends Work> {
     cell.after = after;
     if (cell.changed) return;
     cell.changed = true;
-    this.#changed.push(cell);
+    if (cell.table === 'account') this.#changedAccounts.push(cell);
+    else this.#changed.push(cell);
   }
 
   #rowsOf(tenant: TenantId): TenantRows {
@@ -153,6 +160,13 @@ export class FoldedRows<A, R, K, I extends Row, E, X extends Work> {
       if (this.#stored) for (const { table, tenant, id, after } of cells.values()) if (after !== undefined) this.#stored.add(table, tenant, id);
       cells.clear();
     }
+  }
+}
+
+function written(cells: readonly Cell[]): void {
+  for (const cell of cells) {
+    cell.before = cell.after;
+    cell.changed = false;
   }
 }
 

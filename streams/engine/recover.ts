@@ -3,12 +3,12 @@
  * or one that does not match its log, is thrown away and built anew from the log.
  */
 import { EvenkeelError } from '#schemas/errors.ts';
-import { Folder } from './fold.ts';
+import { Folder, RESTORING } from './fold.ts';
 import { HistoryReader } from './history.ts';
 import { itemKey, wordsKey, wordsName } from './keys.ts';
 import type { Machine, Row, Work } from './machine.ts';
 import type { Meta, PartitionLog, ReadLog, Store, Stores, Write } from './ports.ts';
-import { RESTORING, restore } from './restore.ts';
+import { restore } from './restore.ts';
 import type { Semaphore } from './semaphore.ts';
 import { keepWords } from './words.ts';
 
@@ -104,7 +104,7 @@ async function openStore<A, R, K, I extends Row, E, X extends Work>(recovery: Re
   }
   const version = store.meta?.version;
   if (version === undefined || version === machine.version) return store;
-  if (version === RESTORING) return discard(recovery, store, 'a snapshot was loaded into it in part');
+  if (version === RESTORING) return discard(recovery, store, 'it was filled in part');
   return discard(recovery, store, `it was folded by version ${version}, this is ${machine.version}`);
 }
 
@@ -122,7 +122,7 @@ export async function discard<A, R, K, I extends Row, E, X extends Work>(
 
 async function readLogs<A, R, K, I extends Row, E, X extends Work>(recovery: Restoration<A, R, K, I, E, X>, log: ReadLog, store: Store): Promise<number> {
   const { machine, topics, partitions } = recovery;
-  const folder = new Folder(machine, store, partitions);
+  const folder = new Folder(machine, store, partitions, store.meta === undefined);
   const reader = new HistoryReader(machine);
   const [reflected, end] = [folder.meta.positions.history, await log.end(topics.history)];
   if (reflected > end) throw new EvenkeelError('store_ahead', `the store reflects the history up to ${reflected}, the log ends at ${end}`);

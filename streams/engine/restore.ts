@@ -4,14 +4,11 @@
  */
 import { EvenkeelError } from '#schemas/errors.ts';
 import type { SnapshotRecord } from '#schemas/records.ts';
-import { emptyMeta } from './fold.ts';
+import { emptyMeta, RESTORING } from './fold.ts';
 import type { RowCodec } from './machine.ts';
 import type { Meta, ReadLog, Store } from './ports.ts';
 import { FrameReader } from './snapshot-rows.ts';
 import { type Expected, type Manifest, newest, survey, type Whole } from './snapshot-survey.ts';
-
-/** The fold version of a store into which a snapshot is being loaded. */
-export const RESTORING = 0;
 
 export type Restoring = Expected & {
   readonly codec: RowCodec<SnapshotRecord>;

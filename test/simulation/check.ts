@@ -1,11 +1,10 @@
 /** What a store says, against the log: the same bytes as a fresh fold (invariants 3 and 5), and the model's own sums. */
 import type { TenantId } from '#schemas/ids.ts';
 import type { SupportTask } from '#services/runtime/journal.ts';
-import { Folder } from '#streams/engine/fold.ts';
+import { Folder, RESTORING } from '#streams/engine/fold.ts';
 import { HistoryReader } from '#streams/engine/history.ts';
 import type { Store, Stores } from '#streams/engine/ports.ts';
 import { openProjection } from '#streams/engine/projection.ts';
-import { RESTORING } from '#streams/engine/restore.ts';
 import { memoryLog } from '#streams/memory/partition-log.ts';
 import { memoryStores } from '#streams/memory/store.ts';
 import type { Balance } from './books.ts';

@@ -4,9 +4,9 @@
  */
 import { EvenkeelError } from '#schemas/errors.ts';
 import type { SupportTask } from '#services/runtime/journal.ts';
+import { RESTORING } from '#streams/engine/fold.ts';
 import type { Output } from '#streams/engine/machine.ts';
 import type { Batch, Clock, Log, PartitionLog, Rec, Store, Stores } from '#streams/engine/ports.ts';
-import { RESTORING } from '#streams/engine/restore.ts';
 import { Semaphore } from '#streams/engine/semaphore.ts';
 import { openTask } from '#streams/engine/task.ts';
 import type { TaskOptions } from '#streams/engine/task-types.ts';
@@ -25,8 +25,8 @@ export type Options = TaskOptions<Account, Conversation, Mark, Input, Parameters
 export const MAX_OUTPUT_BYTES = 4_000;
 /** A process that asked so long ago whether the partition is its own, and was told so, may open it: the group may take it away meanwhile. */
 const ASKED_MS = 2_100;
-/** What a crash while one was loaded leaves: the one store that may be thrown away. */
-const HALF_A_SNAPSHOT = 'a snapshot was loaded into it in part';
+/** What a crash while it was filled leaves: the one store that may be thrown away. */
+const HALF_FILLED = 'it was filled in part';
 const LATENCY_MS = 20;
 const HANGS_MS = 8_000;
 const FETCHED = 7;
@@ -156,7 +156,7 @@ export class Process {
   /** A re-opening has an error of the network or a fence as its cause, never one of the code; and no store is thrown away. */
   #warned(message: string, error: Error | undefined): void {
     if (!this.alive) return;
-    if (message.endsWith(HALF_A_SNAPSHOT)) this.world.faults.struck('half a snapshot on the disk');
+    if (message.endsWith(HALF_FILLED)) this.world.faults.struck('half a snapshot on the disk');
     else if (!error) this.world.problem(`invariant 3: ${message}`);
     else if (!(error instanceof EvenkeelError)) this.world.problem(`invariant 3: ${message}: ${error.stack}`);
   }

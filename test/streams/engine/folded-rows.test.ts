@@ -3,7 +3,7 @@ import { expect, test } from 'vitest';
 import { createCodec, localSchemas } from '#schemas/codec.ts';
 import type { Event } from '#schemas/events.ts';
 import type { ConversationId, MicroUsd, PersonId, RequestId, TenantId } from '#schemas/ids.ts';
-import { emptyMeta } from '#streams/engine/fold.ts';
+import { emptyMeta, Folder, RESTORING } from '#streams/engine/fold.ts';
 import { FoldedRows } from '#streams/engine/folded-rows.ts';
 import { Overlay } from '#streams/engine/overlay.ts';
 import { SeenKeys } from '#streams/engine/seen-keys.ts';
@@ -91,4 +91,26 @@ test('a key that was seen is never taken for a new one, and a new one seldom for
   expect(known.every(Boolean)).toBe(true);
   const wrong = Array.from({ length: 10_000 }, (_, n) => seen.mayHave('mark', 'acme', `c_${n}`) || seen.mayHave('item', 'globex', `c_${n}`));
   expect(wrong.filter(Boolean).length).toBeLessThan(100);
+});
+
+test('a store that is filled at once is not whole before its end, and then has the bytes of one that was whole at each write', async () => {
+  const [filled, whole] = [await memoryStores().open(0), await memoryStores().open(0)];
+  const versions: unknown[] = [];
+  const { write } = filled;
+  filled.write = (batch, meta) => {
+    versions.push(meta.version);
+    write.call(filled, batch, meta);
+  };
+  const folders = [new Folder(machine, filled, 1, true), new Folder(machine, whole, 1)];
+  for (let number = 1; number <= 40; number++) {
+    const lives = Array.from({ length: 300 }, (_, at) => life(`tenant-${at % 50}` as TenantId, number * 300 + at).slice(0, (at % 5) + 1));
+    const events = lives.flat().map((event, offset) => ({ event, offset }));
+    const batch = { type: 'batch', number, events: events.length, inputs: [], time: number, version: machine.version, partitions: 1 } as const;
+    for (const folder of folders) folder.add({ batch, events, next: number * 10_000 });
+  }
+  expect(versions.length).toBeGreaterThan(2);
+  expect(new Set(versions)).toEqual(new Set([RESTORING]));
+  for (const folder of folders) folder.flush();
+  expect(filled.meta).toEqual(whole.meta);
+  expect(stateHash(filled)).toEqual(stateHash(whole));
 });

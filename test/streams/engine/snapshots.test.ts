@@ -170,7 +170,7 @@ describe('a partition is opened', () => {
     await expect(recover(recovery, log, undefined)).rejects.toThrow('the process dies');
     const { desk, ...found } = await opened(world, stores);
     expect(found).toMatchObject({ hash, recovered: { source: 'snapshot' } });
-    expect(found.warnings).toEqual([expect.stringContaining('a snapshot was loaded into it in part')]);
+    expect(found.warnings).toEqual([expect.stringContaining('it was filled in part')]);
     await desk.task.close();
   });
 });
