@@ -45,7 +45,13 @@ export async function explainWaiting(parts: GatewayParts, partition: number, mar
     const words = `for ${earlier} of its conversation: one is answered at a time`;
     return { waits_for: 'conversation', words, until: null, ...about };
   }
-  if (place?.full) return { waits_for: 'partition', words: 'for a free place: as many requests run in its partition as may', until: null, ...about };
+  if (place?.full)
+    return {
+      waits_for: 'partition',
+      words: 'for a free place: as many requests run in its partition as may; the last places are kept for tenants that run less',
+      until: null,
+      ...about,
+    };
   return { waits_for: 'turn', words: 'for its turn, in order of what each tenant is owed', until: null, ...about };
 }
 

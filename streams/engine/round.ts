@@ -5,7 +5,7 @@
 import { EvenkeelError } from '#schemas/errors.ts';
 import type { Instant, TenantId } from '#schemas/ids.ts';
 import type { DueIndex } from './due-index.ts';
-import type { FairQueue } from './fair-queue.ts';
+import { type FairQueue, keptSlots } from './fair-queue.ts';
 import type { Entry } from './inbox.ts';
 import { dueRow } from './keys.ts';
 import type { Charge, Machine, Output, Row, State, Work } from './machine.ts';
@@ -84,7 +84,7 @@ export class Round<A, R, K, I extends Row, E, X extends Work> {
         this.more = true;
         return;
       }
-      const next = fair.next(now);
+      const next = fair.next(now, cap - running - overlay.runningDelta <= keptSlots(cap));
       if ('wakeAt' in next) {
         this.wakeAt = next.wakeAt;
         return;

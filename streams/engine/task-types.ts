@@ -44,6 +44,7 @@ export interface Task<A, R, K, I> {
     /** Ready tenants that stand before its own. */
     readonly ahead: number;
     readonly blocked: Blocked | undefined;
+    /** No slot is free, or none that is not kept for tenants that hold less. */
     readonly full: boolean;
   };
   readonly store: Store;

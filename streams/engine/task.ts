@@ -8,7 +8,7 @@ import type { Batch } from '#schemas/events.ts';
 import type { Instant, Offset, TenantId } from '#schemas/ids.ts';
 import { BrokerTime } from './broker-time.ts';
 import { DueIndex } from './due-index.ts';
-import type { FairQueue } from './fair-queue.ts';
+import { type FairQueue, keptSlots } from './fair-queue.ts';
 import { emptyMeta, metaAfter } from './fold.ts';
 import { type Consumed, type Entry, Inbox } from './inbox.ts';
 import { queueKey, wordsKey } from './keys.ts';
@@ -135,7 +135,9 @@ class PartitionTask<A, R, K, I extends Row, E, X extends Work> implements Task<A
     const row = this.peek({ tenant, item }).item;
     const order = row && this.#options.machine.itemKeys(row).queue;
     const before = order === undefined ? 0 : this.store.scan('queue', `${tenant}/`, MOST_COUNTED, queueKey(tenant, order, item)).length;
-    return { before, ...this.#fair.explain(tenant), full: this.#runningCount >= this.#options.cap };
+    const { cap } = this.#options;
+    const free = cap - this.#runningCount;
+    return { before, ...this.#fair.explain(tenant), full: free <= 0 || (free <= keptSlots(cap) && this.#fair.isOver(tenant)) };
   }
 
   async close(): Promise<void> {

@@ -175,6 +175,12 @@ const IN_THE_SOURCE: readonly Mutant[] = [
     ...edit('engine/task.ts', 'this.#running.adopt(wanted);', 'this.#running.adopt([]);'),
   },
   {
+    name: 'last-slots-for-nobody',
+    what: 'the slots that are kept are kept from all',
+    caught: /liveness: /,
+    ...edit('engine/fair-queue.ts', '!(kept && this.#isOver(flow))', '!kept'),
+  },
+  {
     name: 'cap-by-transaction',
     what: 'what one transaction starts is not counted before its end',
     caught: /invariant 7: .* starts as number|liveness: .* is the head/,

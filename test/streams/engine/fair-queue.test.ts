@@ -1,7 +1,7 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import type { MicroUsd, TenantId } from '#schemas/ids.ts';
-import { FairQueue, type Head } from '#streams/engine/fair-queue.ts';
+import { FairQueue, type Head, keptSlots } from '#streams/engine/fair-queue.ts';
 import { isBlocked } from '#streams/engine/machine.ts';
 import { random } from '../../simulation/time.ts';
 
@@ -69,10 +69,11 @@ class Desk {
     this.queue.touch(tenant(name), 0);
   }
 
-  /** One dispatch; undefined when no slot is free or nobody is ready. */
+  /** One dispatch; undefined when no slot is free, or none for the first of those that are ready. */
   dispatch(): string | undefined {
-    if (this.flying.length >= this.slots) return undefined;
-    const next = this.queue.next(0);
+    const free = this.slots - this.flying.length;
+    if (free <= 0) return undefined;
+    const next = this.queue.next(0, Number.isFinite(free) && free <= keptSlots(this.slots));
     if (!('tenant' in next)) return undefined;
     const of = this.of(next.tenant);
     of.waiting--;
@@ -130,8 +131,7 @@ describe('shares follow cost and weight', () => {
     const desk = new Desk(6, { a: newTenant({ estimate: 1_000, actual: 10 }), b: newTenant({ estimate: 1_000, actual: 10 }) });
     const serve = (rounds: number) => {
       for (let round = 0; round < rounds; round++) {
-        desk.dispatch();
-        if (desk.flying.length === desk.slots) desk.finish(0);
+        if (desk.dispatch() === undefined) desk.finish(0);
       }
       return desk.of('a').served / desk.of('b').served;
     };
@@ -176,6 +176,59 @@ describe('a quiet tenant beside a flood', () => {
       // One of 24 slots is free every 4 ms.
       expect(found[Math.floor(found.length * 0.95)]).toBeLessThanOrEqual(20);
     }
+  });
+
+  /**
+   * How long the quiet ones' requests waited: nine tenants want 16 of 24 slots between them, the tenth all that is left. All effects take as
+   * long, so that what starts together ends together. Transactions take 5 ms, every twentieth 50.
+   */
+  const waitsInWaves = (): { readonly waited: readonly number[]; readonly flood: number } => {
+    const quiet = Array.from({ length: 9 }, (_, at) => `quiet-${at}`);
+    const desk = new Desk(24, { flood: newTenant(), ...Object.fromEntries(quiet.map((name) => [name, newTenant({ waiting: 0 })])) });
+    const choose = random(1);
+    const arrived: Record<string, number[]> = Object.fromEntries(quiet.map((name) => [name, []]));
+    const waited: number[] = [];
+    const ends: number[] = [];
+    let arrivals = 0;
+    for (let now = 0; now < 60_000; now += choose() < 0.05 ? 50 : 5) {
+      for (; arrivals < now / 6.75; arrivals++) {
+        const name = quiet[arrivals % quiet.length] as string;
+        arrived[name]?.push(arrivals * 6.75);
+        desk.arrive(name);
+      }
+      for (; (ends[0] ?? Number.POSITIVE_INFINITY) <= now; ends.shift()) desk.finish(0);
+      for (let name = desk.dispatch(); name !== undefined; name = desk.dispatch()) {
+        ends.push(now + 108);
+        if (name !== 'flood') waited.push(now - (arrived[name]?.shift() ?? 0));
+      }
+    }
+    return { waited: waited.sort((a, b) => a - b), flood: desk.of('flood').served };
+  };
+
+  test('does not wait in waves where all effects take as long: the last slots are kept for who holds no more than its share', () => {
+    const { waited, flood } = waitsInWaves();
+    expect(waited.length).toBeGreaterThan(8_000);
+    // The next transaction, or the end of a slow one; not half an effect and a whole one.
+    expect(waited[Math.floor(waited.length * 0.5)]).toBeLessThanOrEqual(10);
+    expect(waited[Math.floor(waited.length * 0.95)]).toBeLessThanOrEqual(54);
+    // What the flood gives up for it is less than half of what is left over.
+    expect(flood).toBeGreaterThan((60_000 / 108) * 4);
+  });
+
+  test('finds a slot where another tenant alone has filled all it may', () => {
+    const desk = new Desk(24, { flood: newTenant(), quiet: newTenant({ waiting: 0 }) });
+    while (desk.dispatch() !== undefined);
+    expect(desk.flying).toHaveLength(24 - keptSlots(24));
+    expect(desk.queue.isOver(tenant('flood'))).toBe(true);
+    desk.arrive('quiet', keptSlots(24));
+    while (desk.dispatch() !== undefined);
+    expect(desk.of('quiet').running).toBe(keptSlots(24));
+  });
+
+  test('is not needed for all slots to be used: tenants that hold their shares fill them', () => {
+    const desk = new Desk(24, { a: newTenant(), b: newTenant(), c: newTenant({ weight: 2 }) });
+    while (desk.dispatch() !== undefined);
+    expect(Object.values(desk.tenants).map(({ running }) => running)).toEqual([6, 6, 12]);
   });
 
   test('stands before a tenant with a thousand waiting, whenever it comes', () => {
