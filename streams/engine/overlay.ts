@@ -8,26 +8,32 @@ import { itemKey, markKey, queueItem, queueKey, tenantOf, wordsKey, wordsName } 
 import type { ItemId, Machine, Output, Row, State, Work } from './machine.ts';
 import type { View, Write } from './ports.ts';
 import { RowCache } from './row-cache.ts';
+import { RowMap } from './row-map.ts';
 import { type RowTable, RowWrites } from './row-writes.ts';
 import { TenantQueues } from './tenant-queues.ts';
 import { keepWords } from './words.ts';
 
-type Cell = { readonly table: RowTable; readonly key: string; readonly tenant: TenantId; readonly id: string; readonly before: unknown; after: unknown };
+type Cell = { readonly table: RowTable; readonly tenant: TenantId; readonly id: string; readonly before: unknown; after: unknown };
 /** What one input has changed, to be taken back: a cell and what it held before, or a move in a queue. */
 type Change =
   | { readonly cell: Cell; readonly previous: unknown; readonly fresh: boolean }
   | { readonly tenant: TenantId; readonly remove: string | undefined; readonly add: string | undefined };
+type Of = { readonly tenant: TenantId; readonly id: string };
 type Words = NonNullable<Output['words']> & { readonly bytes: Uint8Array };
+
+/** A tenant has one account. */
+const OF_TENANT = '';
 
 export class Overlay<A, R, K, I extends Row, E, X extends Work> {
   readonly #machine: Machine<A, R, K, I, E, X>;
   readonly #view: View;
-  readonly #cells = { account: new Map<string, Cell>(), item: new Map<string, Cell>(), mark: new Map<string, Cell>() };
+  readonly #cells = { account: new RowMap<Cell>(), item: new RowMap<Cell>(), mark: new RowMap<Cell>() };
   readonly #cache = { account: new RowCache(), item: new RowCache(), mark: new RowCache() };
   readonly #queues: TenantQueues;
   readonly #rowWrites: RowWrites<A, R, K, I, E, X>;
-  readonly #keys = { item: new LastKey(itemKey), mark: new LastKey(markKey) };
   #words: Words[] = [];
+  /** Words that the last transaction has put into the store, by their key there: what it starts asks for them at once. */
+  #newWords = new Map<string, Uint8Array>();
   #changes: Change[] = [];
   /** As they were before the input that is being decided. */
   #settled = { words: 0, runningDelta: 0 };
@@ -44,7 +50,7 @@ export class Overlay<A, R, K, I extends Row, E, X extends Work> {
   state(row: Row): State<A, R, K> {
     const { tenant, item, mark } = row;
     return {
-      account: (this.#read('account', tenant, tenant) as A | undefined) ?? this.#machine.initial(tenant),
+      account: (this.#read('account', tenant, OF_TENANT) as A | undefined) ?? this.#machine.initial(tenant),
       item: item === undefined ? undefined : (this.#read('item', tenant, item) as R | undefined),
       mark: mark === undefined ? undefined : (this.#read('mark', tenant, mark) as K | undefined),
     };
@@ -53,9 +59,9 @@ export class Overlay<A, R, K, I extends Row, E, X extends Work> {
   /** As the store has it. */
   committedState({ tenant, item, mark }: Row): State<A, R, K> {
     return {
-      account: (this.#committed('account', tenant) as A | undefined) ?? this.#machine.initial(tenant),
-      item: item === undefined ? undefined : (this.#committed('item', this.#key('item', tenant, item)) as R | undefined),
-      mark: mark === undefined ? undefined : (this.#committed('mark', this.#key('mark', tenant, mark)) as K | undefined),
+      account: (this.#committed('account', tenant, OF_TENANT) as A | undefined) ?? this.#machine.initial(tenant),
+      item: item === undefined ? undefined : (this.#committed('item', tenant, item) as R | undefined),
+      mark: mark === undefined ? undefined : (this.#committed('mark', tenant, mark) as K | undefined),
     };
   }
 
@@ -68,16 +74,16 @@ export class Overlay<A, R, K, I extends Row, E, X extends Work> {
 
   /** Reads the rows that inputs name in one go. */
   prefetch(rows: readonly Row[]): void {
-    const unknown = { account: new Set<string>(), item: new Set<string>(), mark: new Set<string>() };
-    const want = (table: RowTable, key: string) => {
-      if (this.#cache[table].get(key) === undefined) unknown[table].add(key);
+    const unknown = { account: new Map<string, Of>(), item: new Map<string, Of>(), mark: new Map<string, Of>() };
+    const want = (table: RowTable, tenant: TenantId, id: string) => {
+      if (this.#cache[table].get(tenant, id) === undefined) unknown[table].set(rowKey(table, tenant, id), { tenant, id });
     };
     for (const { tenant, item, mark } of rows) {
-      want('account', tenant);
-      if (item !== undefined) want('item', itemKey(tenant, item));
-      if (mark !== undefined) want('mark', markKey(tenant, mark));
+      want('account', tenant, OF_TENANT);
+      if (item !== undefined) want('item', tenant, item);
+      if (mark !== undefined) want('mark', tenant, mark);
     }
-    for (const table of ['account', 'item', 'mark'] as const) this.#readMany(table, [...unknown[table]]);
+    for (const table of ['account', 'item', 'mark'] as const) this.#readMany(table, unknown[table]);
   }
 
   /** Evolves the rows that the event names, and returns them. */
@@ -85,7 +91,7 @@ export class Overlay<A, R, K, I extends Row, E, X extends Work> {
     const row = this.#machine.rowOf(event);
     const before = this.state(row);
     const after = this.#machine.evolve(before, event, at);
-    if (after.account !== before.account) this.#set('account', row.tenant, row.tenant, after.account);
+    if (after.account !== before.account) this.#set('account', row.tenant, OF_TENANT, after.account);
     if (row.item !== undefined && after.item !== before.item) this.#setItem(row.tenant, row.item, before.item, after.item);
     if (row.mark !== undefined && after.mark !== before.mark) this.#set('mark', row.tenant, row.mark, after.mark);
     return after;
@@ -93,6 +99,11 @@ export class Overlay<A, R, K, I extends Row, E, X extends Work> {
 
   keepWords(words: NonNullable<Output['words']>, bytes: Uint8Array): void {
     this.#words.push({ ...words, bytes });
+  }
+
+  /** As the store has them. */
+  committedWords(key: string): Uint8Array | undefined {
+    return this.#newWords.get(key) ?? this.#view.get('words', key);
   }
 
   /** The head of a tenant's queue: its first idle conversation, in order of arrival. */
@@ -110,7 +121,7 @@ export class Overlay<A, R, K, I extends Row, E, X extends Work> {
   rollback(): void {
     for (const change of this.#changes.reverse()) {
       if (!('cell' in change)) this.#queues.change(change.tenant, change.add, change.remove);
-      else if (change.fresh) this.#cells[change.cell.table].delete(change.cell.key);
+      else if (change.fresh) this.#cells[change.cell.table].delete(change.cell.tenant, change.cell.id);
       else change.cell.after = change.previous;
     }
     this.#words.length = this.#settled.words;
@@ -119,7 +130,7 @@ export class Overlay<A, R, K, I extends Row, E, X extends Work> {
   }
 
   touchedItems(): { readonly row: { readonly tenant: TenantId; readonly item: ItemId }; readonly item: R | undefined }[] {
-    return [...this.#cells.item.values()].map((cell) => ({
+    return this.#cells.item.values().map((cell) => ({
       row: { tenant: cell.tenant, item: cell.id },
       item: cell.after as R | undefined,
     }));
@@ -140,7 +151,7 @@ export class Overlay<A, R, K, I extends Row, E, X extends Work> {
   committed(): void {
     for (const table of ['account', 'item', 'mark'] as const) {
       const cache = this.#cache[table];
-      for (const [key, cell] of this.#cells[table]) cache.set(key, cell.after);
+      for (const cell of this.#cells[table].values()) cache.set(cell.tenant, cell.id, cell.after);
       this.#cells[table].clear();
     }
     this.#queues.committed();
@@ -149,43 +160,40 @@ export class Overlay<A, R, K, I extends Row, E, X extends Work> {
     this.settle();
   }
 
-  #key(table: RowTable, tenant: TenantId, id: string): string {
-    return table === 'account' ? tenant : this.#keys[table].of(tenant, id);
-  }
-
   #read(table: RowTable, tenant: TenantId, id: string): unknown {
-    const key = this.#key(table, tenant, id);
-    const cell = this.#cells[table].get(key);
-    return cell ? cell.after : this.#committed(table, key);
+    const cell = this.#cells[table].get(tenant, id);
+    return cell ? cell.after : this.#committed(table, tenant, id);
   }
 
-  #committed(table: RowTable, key: string): unknown {
+  #committed(table: RowTable, tenant: TenantId, id: string): unknown {
     const cache = this.#cache[table];
-    const cached = cache.get(key);
+    const cached = cache.get(tenant, id);
     if (cached !== undefined) return cached ?? undefined;
-    const bytes = this.#view.get(table, key);
+    const bytes = this.#view.get(table, rowKey(table, tenant, id));
     const value = bytes === undefined ? undefined : this.#machine.rows[table].decode(bytes);
-    cache.set(key, value);
+    cache.set(tenant, id, value);
     return value;
   }
 
-  #readMany(table: RowTable, keys: readonly string[]): void {
-    if (keys.length === 0) return;
-    const cache = this.#cache[table];
-    for (const [at, bytes] of this.#view.getMany(table, keys).entries())
-      cache.set(keys[at] as string, bytes === undefined ? undefined : this.#machine.rows[table].decode(bytes));
+  #readMany(table: RowTable, rows: ReadonlyMap<string, Of>): void {
+    if (rows.size === 0) return;
+    const found = this.#view.getMany(table, [...rows.keys()]);
+    let at = 0;
+    for (const { tenant, id } of rows.values()) {
+      const bytes = found[at++];
+      this.#cache[table].set(tenant, id, bytes === undefined ? undefined : this.#machine.rows[table].decode(bytes));
+    }
   }
 
   #set(table: RowTable, tenant: TenantId, id: string, after: unknown): void {
-    const key = this.#key(table, tenant, id);
-    const known = this.#cells[table].get(key);
+    const known = this.#cells[table].get(tenant, id);
     if (known) {
       this.#changes.push({ cell: known, previous: known.after, fresh: false });
       known.after = after;
       return;
     }
-    const cell = { table, key, tenant, id, before: this.#committed(table, key), after };
-    this.#cells[table].set(key, cell);
+    const cell = { table, tenant, id, before: this.#committed(table, tenant, id), after };
+    this.#cells[table].set(tenant, id, cell);
     this.#changes.push({ cell, previous: undefined, fresh: true });
   }
 
@@ -205,27 +213,18 @@ export class Overlay<A, R, K, I extends Row, E, X extends Work> {
 
   /** Words whose request ended within the same transaction are not kept. */
   #writeWords(writes: Write[], from: Offset): void {
+    this.#newWords = new Map();
     for (const words of this.#words) {
       const item = this.#read('item', words.tenant, words.item) as R | undefined;
-      if (item !== undefined && this.#machine.itemWords(item).includes(wordsName(words.mark, words.step)))
-        writes.push({ table: 'words', key: wordsKey(words.tenant, words.mark, words.step), value: keepWords(from, words.bytes) });
+      if (item === undefined || !this.#machine.itemWords(item).includes(wordsName(words.mark, words.step))) continue;
+      const [key, value] = [wordsKey(words.tenant, words.mark, words.step), keepWords(from, words.bytes)];
+      writes.push({ table: 'words', key, value });
+      this.#newWords.set(key, value);
     }
   }
 }
 
-/** A decision asks for the same row with each of its events: the key is made once, and its hash is known. */
-class LastKey {
-  readonly #make: (tenant: TenantId, id: string) => string;
-  #tenant = '';
-  #id = '';
-  #key = '';
-
-  constructor(make: (tenant: TenantId, id: string) => string) {
-    this.#make = make;
-  }
-
-  of(tenant: TenantId, id: string): string {
-    if (id !== this.#id || tenant !== this.#tenant) [this.#tenant, this.#id, this.#key] = [tenant, id, this.#make(tenant, id)];
-    return this.#key;
-  }
+function rowKey(table: RowTable, tenant: TenantId, id: string): string {
+  if (table === 'account') return tenant;
+  return table === 'item' ? itemKey(tenant, id) : markKey(tenant, id);
 }

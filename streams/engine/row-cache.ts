@@ -2,11 +2,14 @@
  * Committed rows kept decoded: a point read of the store costs 30 µs, and a request in flight reads its rows a dozen times. Two
  * generations: what was not asked for while a whole one filled is forgotten, without a list of ages.
  */
+import type { TenantId } from '#schemas/ids.ts';
+import { RowMap } from './row-map.ts';
+
 const GENERATION = 4_096;
 
 export class RowCache {
-  #young = new Map<string, unknown>();
-  #old = new Map<string, unknown>();
+  #young = new RowMap<unknown>();
+  #old = new RowMap<unknown>();
   readonly #generation: number;
 
   constructor(generation = GENERATION) {
@@ -18,19 +21,19 @@ export class RowCache {
   }
 
   /** null: known not to be there. undefined: not known. */
-  get(key: string): unknown {
-    const young = this.#young.get(key);
+  get(tenant: TenantId, id: string): unknown {
+    const young = this.#young.get(tenant, id);
     if (young !== undefined) return young;
-    const old = this.#old.get(key);
-    if (old !== undefined) this.set(key, old);
+    const old = this.#old.get(tenant, id);
+    if (old !== undefined) this.set(tenant, id, old);
     return old;
   }
 
-  set(key: string, row: unknown): void {
+  set(tenant: TenantId, id: string, row: unknown): void {
     if (this.#young.size >= this.#generation) {
       this.#old = this.#young;
-      this.#young = new Map();
+      this.#young = new RowMap();
     }
-    this.#young.set(key, row ?? null);
+    this.#young.set(tenant, id, row ?? null);
   }
 }

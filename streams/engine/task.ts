@@ -127,7 +127,7 @@ class PartitionTask<A, R, K, I extends Row, E, X extends Work> implements Task<A
   }
 
   words(row: { readonly tenant: TenantId; readonly mark: string }, step: string): Uint8Array | undefined {
-    const kept = this.store.get('words', wordsKey(row.tenant, row.mark, step));
+    const kept = this.store && this.#overlay.committedWords(wordsKey(row.tenant, row.mark, step));
     return kept && wordsRecord(kept);
   }
 

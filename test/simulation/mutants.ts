@@ -190,7 +190,7 @@ const IN_THE_SOURCE: readonly Mutant[] = [
     name: 'takeover-over-the-cap',
     what: 'all that a takeover leaves running starts at once',
     caught: /invariant 7: \d+ effects run/,
-    ...edit('engine/running.ts', 'if (this.#handles.size >= this.#cap) return;', ';'),
+    ...edit('engine/running.ts', 'return this.#handles.size >= this.#cap;', 'return false;'),
   },
   {
     name: 'fed-twice',

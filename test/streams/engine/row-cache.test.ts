@@ -1,6 +1,9 @@
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
+import { tenantId } from '#schemas/ids.ts';
 import { RowCache } from '#streams/engine/row-cache.ts';
+
+const acme = tenantId('acme');
 
 test('what it knows is what was set last, and it never knows more than two generations', () => {
   fc.assert(
@@ -8,11 +11,11 @@ test('what it knows is what was set last, and it never knows more than two gener
       const cache = new RowCache(4);
       const truth = new Map<string, number | null>();
       for (const [name, row] of steps) {
-        const known = cache.get(`${name}`);
+        const known = cache.get(acme, `${name}`);
         if (known !== undefined) expect(known).toBe(truth.get(`${name}`));
-        cache.set(`${name}`, row ?? undefined);
+        cache.set(acme, `${name}`, row ?? undefined);
         truth.set(`${name}`, row);
-        expect(cache.get(`${name}`)).toBe(row);
+        expect(cache.get(acme, `${name}`)).toBe(row);
         expect(cache.size).toBeLessThanOrEqual(8);
       }
     }),
@@ -21,9 +24,9 @@ test('what it knows is what was set last, and it never knows more than two gener
 
 test('what is asked for again and again stays, whatever passes by', () => {
   const cache = new RowCache(4);
-  cache.set('account', 1);
+  cache.set(acme, 'account', 1);
   for (let at = 0; at < 100; at++) {
-    cache.set(`${at}`, at);
-    expect(cache.get('account')).toBe(1);
+    cache.set(acme, `${at}`, at);
+    expect(cache.get(acme, 'account')).toBe(1);
   }
 });
