@@ -170,13 +170,14 @@ export function producerPrincipal(tenant: TenantId): string {
 
 /** Kafka's default partitioner (murmur2 of the key, sign bit cleared), always called with the tenant alone. */
 export function partitionOf(tenant: TenantId, partitions: number): number {
-  return (murmur2(Buffer.from(tenant)) & 0x7fffffff) % partitions;
+  return (murmur2(tenant) & 0x7fffffff) % partitions;
 }
 
-/** MurmurHash2 as Kafka's clients compute it (org.apache.kafka.common.utils.Utils#murmur2). */
-function murmur2(data: Uint8Array): number {
+/** MurmurHash2 as Kafka's clients compute it (org.apache.kafka.common.utils.Utils#murmur2), of ASCII: its characters are its bytes. */
+function murmur2(data: string): number {
   const m = 0x5bd1e995;
-  const word = (at: number) => (data[at] ?? 0) | ((data[at + 1] ?? 0) << 8) | ((data[at + 2] ?? 0) << 16) | ((data[at + 3] ?? 0) << 24);
+  const byte = (at: number) => data.charCodeAt(at);
+  const word = (at: number) => byte(at) | (byte(at + 1) << 8) | (byte(at + 2) << 16) | (byte(at + 3) << 24);
   let h = 0x9747b28c ^ data.length;
   const whole = data.length & ~3;
   for (let i = 0; i < whole; i += 4) {
@@ -186,7 +187,7 @@ function murmur2(data: Uint8Array): number {
   }
   const rest = data.length - whole;
   if (rest > 0) {
-    for (let i = rest - 1; i >= 0; i--) h ^= (data[whole + i] ?? 0) << (8 * i);
+    for (let i = rest - 1; i >= 0; i--) h ^= byte(whole + i) << (8 * i);
     h = Math.imul(h, m);
   }
   h = Math.imul(h ^ (h >>> 13), m);

@@ -32,6 +32,9 @@ export type VaultOptions = {
   readonly random?: (bytes: number) => Uint8Array;
 };
 
+/** A person's key, and its id as ciphertexts name it. */
+type Unwrapped = { readonly key: KeyObject; readonly id: Buffer };
+
 const KEYS: Topic = 'tenant.keys';
 const VERSION = 1;
 const KEY_ID = 16;
@@ -53,7 +56,7 @@ class KafkaVault implements Vault {
   /** Wrapped keys by `tenant/person/key_id`, and each person's newest. */
   readonly #wrapped = new Map<string, Uint8Array>();
   readonly #newest = new Map<string, string>();
-  readonly #unwrapped = new Map<string, KeyObject>();
+  readonly #unwrapped = new Map<string, Unwrapped>();
   /** Keys with a tombstone: their words are gone, whoever still waits for them or was just writing them. */
   readonly #erased = new Set<string>();
   readonly #random: (bytes: number) => Uint8Array;
@@ -74,11 +77,18 @@ class KafkaVault implements Vault {
 
   async seal(tenant: TenantId, person: PersonId, place: string, words: Uint8Array): Promise<Uint8Array> {
     const at = this.#newest.get(`${tenant}/${person}`) ?? (await this.#make(tenant, person));
-    const nonce = this.#random(NONCE);
-    const cipher = createCipheriv('aes-256-gcm', this.#key(at), nonce);
+    const [nonce, { key, id }] = [this.#random(NONCE), this.#key(at)];
+    const cipher = createCipheriv('aes-256-gcm', key, nonce);
     cipher.setAAD(associated(tenant, person, place));
-    const keyId = Buffer.from(at.slice(at.lastIndexOf('/') + 1), 'hex');
-    return Buffer.concat([Buffer.of(VERSION), keyId, nonce, cipher.update(words), cipher.final(), cipher.getAuthTag()]);
+    const sealed = Buffer.allocUnsafe(HEADER + words.byteLength + TAG);
+    sealed[0] = VERSION;
+    sealed.set(id, 1);
+    sealed.set(nonce, 1 + KEY_ID);
+    sealed.set(cipher.update(words), HEADER);
+    // This mode of the cipher keeps nothing back for its end.
+    cipher.final();
+    sealed.set(cipher.getAuthTag(), HEADER + words.byteLength);
+    return sealed;
   }
 
   async open(tenant: TenantId, person: PersonId, place: string, sealed: Uint8Array): Promise<Uint8Array> {
@@ -86,7 +96,7 @@ class KafkaVault implements Vault {
     if (bytes.length < HEADER + TAG || bytes[0] !== VERSION) throw new EvenkeelError('sealed_unreadable', 'not sealed words of a known version');
     const at = `${tenant}/${person}/${bytes.subarray(1, 1 + KEY_ID).toString('hex')}`;
     if (!this.#wrapped.has(at)) await this.#arrival(at);
-    const key = this.#key(at);
+    const { key } = this.#key(at);
     try {
       const decipher = createDecipheriv('aes-256-gcm', key, bytes.subarray(1 + KEY_ID, HEADER));
       decipher.setAAD(associated(tenant, person, place));
@@ -183,12 +193,12 @@ class KafkaVault implements Vault {
     if (!this.#wrapped.has(at)) throw new EvenkeelError('sealed_unreadable', 'the key of these words is not known: it was erased, or never written');
   }
 
-  #key(at: string): KeyObject {
+  #key(at: string): Unwrapped {
     const known = this.#unwrapped.get(at);
     if (known) return known;
     const wrapped = this.#wrapped.get(at);
     if (!wrapped) throw new EvenkeelError('sealed_unreadable', 'the key of these words was erased');
-    const key = createSecretKey(this.#unwrap(at, wrapped));
+    const key = { key: createSecretKey(this.#unwrap(at, wrapped)), id: Buffer.from(at.slice(at.lastIndexOf('/') + 1), 'hex') };
     const oldest = this.#unwrapped.size >= UNWRAPPED_KEYS ? this.#unwrapped.keys().next().value : undefined;
     if (oldest !== undefined) this.#unwrapped.delete(oldest);
     this.#unwrapped.set(at, key);

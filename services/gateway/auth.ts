@@ -2,9 +2,9 @@
  * Who calls: a JWT of an issuer that may speak for that tenant. The tenant comes from the credential alone. Verified claims are kept until
  * they expire, at most 60 s, by the token's digest; whether the tenant is suspended is asked on every call.
  */
+import { hash } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import { createLocalJWKSet, decodeJwt, type JSONWebKeySet, type JWTPayload, jwtVerify } from 'jose';
-import { sha256 } from '#schemas/digest.ts';
 import { EvenkeelError } from '#schemas/errors.ts';
 import { isTenantId, type TenantId } from '#schemas/ids.ts';
 
@@ -60,11 +60,10 @@ export class Authenticator {
     this.#now = now;
   }
 
-  /** @throws EvenkeelError `credential_missing`, `credential_invalid` */
-  async authenticate(authorization: string | undefined): Promise<Caller> {
-    const token = /^Bearer ([\w.~+/-]+=*)$/i.exec(authorization ?? '')?.[1];
-    if (!token || token.length > MOST_TOKEN_CHARACTERS) throw new EvenkeelError('credential_missing', 'send Authorization: Bearer <token>');
-    const digest = Buffer.from(sha256(Buffer.from(token))).toString('base64url');
+  /** At once for a credential that is known. Rejects with EvenkeelError `credential_missing`, `credential_invalid` */
+  authenticate(authorization: string | undefined): Caller | Promise<Caller> {
+    if (authorization === undefined || authorization.length > MOST_TOKEN_CHARACTERS) return this.#learn('', '');
+    const digest = hash('sha256', authorization, 'base64url');
     const kept = this.#kept.get(digest);
     if (kept && kept.until > this.#now()) {
       // Used last, let go last.
@@ -72,6 +71,12 @@ export class Authenticator {
       this.#kept.set(digest, kept);
       return kept.caller;
     }
+    return this.#learn(authorization, digest);
+  }
+
+  async #learn(authorization: string, digest: string): Promise<Caller> {
+    const token = /^Bearer ([\w.~+/-]+=*)$/i.exec(authorization)?.[1];
+    if (!token) throw new EvenkeelError('credential_missing', 'send Authorization: Bearer <token>');
     const caller = await this.#verify(token);
     for (const old of this.#kept.keys()) {
       if (this.#kept.size < KEPT_CLAIMS) break;

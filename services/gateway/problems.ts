@@ -109,7 +109,7 @@ function toEvenkeel(error: FastifyError, request: FastifyRequest): EvenkeelError
   if (error.statusCode === 413) return new EvenkeelError('record_too_large', 'the body is larger than this call takes');
   if (error.validation) return new EvenkeelError('body_invalid', validationOf(error));
   if (error.statusCode !== undefined && error.statusCode < 500) return new EvenkeelError('body_invalid', error.message);
-  request.log.error({ err: error }, 'a request failed');
+  request.log.error({ err: error, reqId: request.id, route: `${request.method} ${pathOf(request)}` }, 'a request failed');
   return new EvenkeelError('unavailable', 'something failed on our side; the same request may be tried again');
 }
 

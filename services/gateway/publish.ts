@@ -2,6 +2,7 @@
  * Publishing a support request: what the gateway itself can refuse, the sealed and signed record, and the answer: the task's verdict, `submitted`
  * when it takes longer than a second, or `submitted` at once for who prefers that (RFC 7240, respond-async). The task alone decides.
  */
+import { hash, type KeyObject } from 'node:crypto';
 import { conversationId, keyedDigest, personId, requestId, tenantSecret } from '#schemas/digest.ts';
 import { EvenkeelError } from '#schemas/errors.ts';
 import type { Event } from '#schemas/events.ts';
@@ -29,7 +30,9 @@ export type Published = {
 };
 /** What was asked for, and by whom. `key`: of the request, as its caller sent it. */
 export type Asking = { readonly caller: Caller; readonly body: Body; readonly key: string | undefined; readonly async: boolean };
-type Made = { readonly tenant: TenantId; readonly person: PersonId; readonly id: RequestId; readonly digest: string; readonly record: Output };
+type Made = { readonly tenant: TenantId; readonly person: PersonId; readonly id: RequestId; readonly says: Says; readonly record: Output };
+/** What a request says, for comparison with another of the same key: as the history has it, and for this process's memory, which is cheaper. */
+type Says = { digest(): string; fingerprint(): string };
 
 export async function publish(parts: GatewayParts, asking: Asking): Promise<{ readonly published: Published; readonly allowance: Allowance }> {
   const { caller, body } = asking;
@@ -39,30 +42,49 @@ export async function publish(parts: GatewayParts, asking: Asking): Promise<{ re
   const metadata = metadataOf(body);
   const allowance = checkRate(parts, tenant);
   const sent = asking.key ?? parts.random();
-  const secret = tenantSecret(parts.masterKey, tenant);
-  const [person, id] = [personId(secret, caller.person), requestId(secret, caller.person, sent)];
-  const digest = keyedDigest(secret, 'body', body.message, metadata ?? '', body.conversation_id ?? '');
-  const words = Buffer.from(JSON.stringify({ message: body.message, metadata }));
-  const sealed = await parts.vault.seal(tenant, person, `${id}/message`, words);
+  const { secret, person } = whoIs(parts, caller, tenant);
+  const id = requestId(secret, caller.person, sent);
+  const { message, conversation_id: named } = body;
+  const words = JSON.stringify({ message, metadata });
+  const says: Says = {
+    digest: () => keyedDigest(secret, 'body', message, metadata ?? '', named ?? ''),
+    fingerprint: () => hash('sha256', `${named ?? ''}\n${words}`, 'base64url'),
+  };
+  const sealed = await parts.vault.seal(tenant, person, `${id}/message`, Buffer.from(words));
   // From here to the listening there is no await: the verdict of a request that is on its way cannot slip between.
   const known = parts.peek({ tenant, mark: id }).mark;
-  if (known) return { published: answerKnown(known, digest, id), allowance };
+  if (known) return { published: answerKnown(known, says, id), allowance };
   // What nobody names begins a conversation of its own, in which nothing waits.
-  const conversation = body.conversation_id === undefined ? undefined : conversationId(secret, caller.person, body.conversation_id);
+  const conversation = named === undefined ? undefined : conversationId(secret, caller.person, named);
   checkLimits(parts, tenant, conversation, body.deadline_ms);
   parts.submissions.checkRoom(tenant);
-  const made = { tenant, person, id, digest, record: recordOf(parts, caller, tenant, body, sent, sealed) };
+  const made = { tenant, person, id, says, record: recordOf(parts, caller, tenant, body, sent, sealed) };
   return { published: await (asking.async ? submit(parts, made) : decided(parts, made)), allowance };
 }
 
+type Who = { readonly secret: KeyObject; readonly person: PersonId };
+/** By the caller's verified claims, and gone with them. */
+const people = new WeakMap<Caller, Who>();
+
+function whoIs({ masterKey }: GatewayParts, caller: Caller, tenant: TenantId): Who {
+  let who = people.get(caller);
+  if (!who) {
+    const secret = tenantSecret(masterKey, tenant);
+    who = { secret, person: personId(secret, caller.person) };
+    people.set(caller, who);
+  }
+  return who;
+}
+
 /** When the record is acknowledged. One that is on its way already is not sent again. */
-async function submit(parts: GatewayParts, { tenant, person, id, digest, record }: Made): Promise<Published> {
+async function submit(parts: GatewayParts, { tenant, person, id, says, record }: Made): Promise<Published> {
   const { submissions } = parts;
   const other = submissions.find(tenant, id);
-  if (other && other.digest !== digest) throw new EvenkeelError('conflict', CONFLICT);
+  const fingerprint = says.fingerprint();
+  if (other && other.fingerprint !== fingerprint) throw new EvenkeelError('conflict', CONFLICT);
   if (other) await other.acknowledged;
   else {
-    const added = submissions.add(tenant, id, person, digest);
+    const added = submissions.add(tenant, id, person, fingerprint);
     added.acknowledged = parts.send([record]);
     try {
       await added.acknowledged;
@@ -75,18 +97,18 @@ async function submit(parts: GatewayParts, { tenant, person, id, digest, record 
   if (submissions.find(tenant, id)) return { request_id: id, stage: 'submitted', links: links(id) };
   // The verdict was faster.
   const mark = parts.peek({ tenant, mark: id }).mark;
-  if (mark) return answerKnown(mark, digest, id);
+  if (mark) return answerKnown(mark, says, id);
   const refusal = submissions.refusal(tenant, id);
   if (refusal) throw refusedByTask(refusal.event, refusal.offset);
   return { request_id: id, stage: 'submitted', links: links(id) };
 }
 
 /** When the task's verdict is here, or after a second. */
-async function decided(parts: GatewayParts, { tenant, person, id, digest, record }: Made): Promise<Published> {
-  const verdict = await parts.lifecycle.first(tenant, id, isVerdict(digest), parts.verdictMs, () => parts.send([record]));
-  if (verdict) return answerVerdict(verdict, id, digest);
+async function decided(parts: GatewayParts, { tenant, person, id, says, record }: Made): Promise<Published> {
+  const verdict = await parts.lifecycle.first(tenant, id, isVerdict(says), parts.verdictMs, () => parts.send([record]));
+  if (verdict) return answerVerdict(verdict, id, says);
   // Between the end of the listening and this there is no await.
-  if (!parts.submissions.find(tenant, id)) parts.submissions.add(tenant, id, person, digest);
+  if (!parts.submissions.find(tenant, id)) parts.submissions.add(tenant, id, person, says.fingerprint());
   return { request_id: id, stage: 'submitted', links: links(id) };
 }
 
@@ -110,7 +132,7 @@ function recordOf(parts: GatewayParts, caller: Caller, tenant: TenantId, body: B
     deadlineMs: body.deadline_ms ?? null,
     message: null,
     metadata: null,
-    sealed: Buffer.from(sealed),
+    sealed: Buffer.from(sealed.buffer, sealed.byteOffset, sealed.byteLength),
   });
   const signature = signPlatform(parts.platformKey, REQUESTS, tenant, value);
   return { topic: REQUESTS, partition: partition(parts, tenant), key: tenant, value, headers: { [KID_HEADER]: PLATFORM_KID, [SIGNATURE_HEADER]: signature } };
@@ -118,20 +140,20 @@ function recordOf(parts: GatewayParts, caller: Caller, tenant: TenantId, body: B
 
 /** Two clients may send one key at once with different bodies: the event says whose was taken. */
 const isVerdict =
-  (digest: string) =>
+  ({ digest }: Says) =>
   (event: Event): boolean =>
-    event.type === 'request_queued' || event.type === 'request_refused' || (event.type === 'request_conflicted' && event.bodyDigest === digest);
+    event.type === 'request_queued' || event.type === 'request_refused' || (event.type === 'request_conflicted' && event.bodyDigest === digest());
 
 export const links = (id: RequestId) => ({ self: `/v1/requests/${id}`, events: `/v1/requests/${id}/events` });
 const CONFLICT = 'this Idempotency-Key was used for another body: send the same body again, or take a new key';
 
-function answerKnown(mark: Mark, digest: string, id: RequestId): Published {
-  if (mark.bodyDigest !== digest) throw new EvenkeelError('conflict', CONFLICT);
+function answerKnown(mark: Mark, { digest }: Says, id: RequestId): Published {
+  if (mark.bodyDigest !== digest()) throw new EvenkeelError('conflict', CONFLICT);
   return { request_id: id, stage: mark.stage, links: links(id) };
 }
 
-function answerVerdict({ event, offset }: Happened, id: RequestId, digest: string): Published {
-  if (event.type === 'request_conflicted' || (event.type === 'request_queued' && event.bodyDigest !== digest))
+function answerVerdict({ event, offset }: Happened, id: RequestId, { digest }: Says): Published {
+  if (event.type === 'request_conflicted' || (event.type === 'request_queued' && event.bodyDigest !== digest()))
     throw new Problem('conflict', CONFLICT, { offset });
   if (event.type !== 'request_refused') return { request_id: id, stage: 'queued', links: links(id), offset };
   throw refusedByTask(event, offset);

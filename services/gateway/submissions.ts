@@ -8,7 +8,7 @@ import type { Happened } from './lifecycle.ts';
 import { Problem } from './problems.ts';
 
 /** `at`: by this process's clock, ms. `acknowledged`: until its record is; another that sends the same waits for it too. */
-export type Undecided = { readonly person: PersonId; readonly digest: string; readonly at: number; acknowledged: Promise<unknown> | undefined };
+export type Undecided = { readonly person: PersonId; readonly fingerprint: string; readonly at: number; acknowledged: Promise<unknown> | undefined };
 /** `at`: when the task refused it, by the broker's clock. `until`: kept so long, by this process's. */
 export type Refused = { readonly event: EventOf<'request_refused'>; readonly offset: Offset; readonly at: Instant; readonly until: number };
 type OfTenant = { readonly undecided: Map<RequestId, Undecided>; readonly refused: Map<RequestId, Refused> };
@@ -56,10 +56,10 @@ export class Submissions {
   }
 
   /** Before its record is sent: the verdict may be here before the acknowledgement. */
-  add(tenant: TenantId, id: RequestId, person: PersonId, digest: string): Undecided {
+  add(tenant: TenantId, id: RequestId, person: PersonId, fingerprint: string): Undecided {
     const { undecided } = this.#of(tenant);
     const at = this.#now();
-    const added: Undecided = { person, digest, at, acknowledged: undefined };
+    const added: Undecided = { person, fingerprint, at, acknowledged: undefined };
     if (!undecided.has(id)) this.#undecided++;
     undecided.set(id, added);
     return added;

@@ -140,7 +140,7 @@ describe('the memory of what was submitted', () => {
     submissions.happened(refused(other, 2));
     expect(submissions.refusal(other, id(2))).toBeDefined();
     now = 60;
-    expect([submissions.find(tenant, id(1))?.digest, submissions.refusal(other, id(2))]).toEqual(['d', undefined]);
+    expect([submissions.find(tenant, id(1))?.fingerprint, submissions.refusal(other, id(2))]).toEqual(['d', undefined]);
     now = 100;
     expect(submissions.find(tenant, id(1))).toBeUndefined();
     submissions.checkRoom(other);
