@@ -82,19 +82,16 @@ async function submit(parts: GatewayParts, { tenant, person, id, says, record }:
   const other = submissions.find(tenant, id);
   const fingerprint = says.fingerprint();
   if (other && other.fingerprint !== fingerprint) throw new EvenkeelError('conflict', CONFLICT);
-  if (other) await other.acknowledged;
-  else {
-    const added = submissions.add(tenant, id, person, fingerprint);
-    added.acknowledged = parts.send([record]);
-    try {
-      await added.acknowledged;
-    } catch (error) {
-      submissions.drop(tenant, id);
-      throw error;
-    }
-    added.acknowledged = undefined;
+  const submission = other ?? submissions.add(tenant, id, person, fingerprint);
+  if (!other) submission.acknowledged = parts.send([record]);
+  try {
+    await submission.acknowledged;
+  } catch (error) {
+    if (!other) submissions.drop(tenant, id);
+    throw error;
   }
-  if (submissions.find(tenant, id)) return { request_id: id, stage: 'submitted', links: links(id) };
+  submission.acknowledged = undefined;
+  if (!submission.decided) return { request_id: id, stage: 'submitted', links: links(id) };
   // The verdict was faster.
   const mark = parts.peek({ tenant, mark: id }).mark;
   if (mark) return answerKnown(mark, says, id);

@@ -54,11 +54,12 @@ export function requestRoutes(app: FastifyInstance, parts: GatewayParts): void {
     reply.header('location', published.links.self).headers(rateHeaders(allowance));
     if (async) reply.header('preference-applied', 'respond-async');
     const ended = waitMs === 0 ? undefined : await endWithin(parts, caller, published.request_id, waitMs);
-    if (!ended) return reply.code(202).send(published);
-    return reply
-      .code(200)
-      .header('preference-applied', 'wait')
-      .send(await describe(parts, caller, ended));
+    if (!ended) {
+      reply.code(202);
+      return published;
+    }
+    reply.header('preference-applied', 'wait');
+    return describe(parts, caller, ended);
   });
   const get = {
     summary: 'A request: its stage, while it waits what for, who is ahead and until when, and once finished its outcome and answer',
@@ -99,7 +100,7 @@ const ASYNC = /(?:^|[,;\s])respond-async(?:$|[,;\s])/;
 
 /** RFC 7240. `wait`: seconds there; a longer wait than ours is ours. With both it is the wait that comes first. */
 function preferred(prefer: string | string[] | undefined): { readonly waitMs: number; readonly async: boolean } {
-  if (prefer === undefined) return { waitMs: 0, async: false };
+  if (prefer === undefined || prefer === 'respond-async') return { waitMs: 0, async: prefer !== undefined };
   const waitMs = Math.min(Number(WAIT.exec(String(prefer))?.[1] ?? 0) * 1_000, MOST_WAIT_MS);
   return { waitMs, async: waitMs === 0 && ASYNC.test(String(prefer)) };
 }

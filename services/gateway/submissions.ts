@@ -8,7 +8,13 @@ import type { Happened } from './lifecycle.ts';
 import { Problem } from './problems.ts';
 
 /** `at`: by this process's clock, ms. `acknowledged`: until its record is; another that sends the same waits for it too. */
-export type Undecided = { readonly person: PersonId; readonly fingerprint: string; readonly at: number; acknowledged: Promise<unknown> | undefined };
+export type Undecided = {
+  readonly person: PersonId;
+  readonly fingerprint: string;
+  readonly at: number;
+  acknowledged: Promise<unknown> | undefined;
+  decided: boolean;
+};
 /** `at`: when the task refused it, by the broker's clock. `until`: kept so long, by this process's. */
 export type Refused = { readonly event: EventOf<'request_refused'>; readonly offset: Offset; readonly at: Instant; readonly until: number };
 type OfTenant = { readonly undecided: Map<RequestId, Undecided>; readonly refused: Map<RequestId, Refused> };
@@ -59,9 +65,10 @@ export class Submissions {
   add(tenant: TenantId, id: RequestId, person: PersonId, fingerprint: string): Undecided {
     const { undecided } = this.#of(tenant);
     const at = this.#now();
-    const added: Undecided = { person, fingerprint, at, acknowledged: undefined };
-    if (!undecided.has(id)) this.#undecided++;
+    const added: Undecided = { person, fingerprint, at, acknowledged: undefined, decided: false };
+    const before = undecided.size;
     undecided.set(id, added);
+    this.#undecided += undecided.size - before;
     return added;
   }
 
@@ -86,12 +93,19 @@ export class Submissions {
   happened({ event, offset, at }: Happened): void {
     if (event.type === 'request_queued') {
       const of = this.#tenants.get(event.tenant);
-      this.drop(event.tenant, event.request);
+      this.#decide(event.tenant, event.request);
       if (of?.refused.delete(event.request)) this.#refused--;
     } else if (event.type === 'request_refused') {
-      this.drop(event.tenant, event.request);
+      this.#decide(event.tenant, event.request);
       this.#keep({ event, offset, at, until: this.#now() + this.#bounds.refusedMs });
     }
+  }
+
+  #decide(tenant: TenantId, id: RequestId): void {
+    const undecided = this.#tenants.get(tenant)?.undecided.get(id);
+    if (!undecided) return;
+    undecided.decided = true;
+    this.drop(tenant, id);
   }
 
   #of(tenant: TenantId): OfTenant {
