@@ -2,10 +2,11 @@
  * Publishing a support request: what the gateway itself can refuse, the sealed and signed record, and the answer: the task's verdict, `submitted`
  * when it takes longer than a second, or `submitted` at once for who prefers that (RFC 7240, respond-async). The task alone decides.
  */
-import { hash, type KeyObject } from 'node:crypto';
+import { hash } from 'node:crypto';
 import { conversationId, keyedDigest, personId, requestId, tenantSecret } from '#schemas/digest.ts';
 import { EvenkeelError } from '#schemas/errors.ts';
 import type { Event } from '#schemas/events.ts';
+import type { HmacKey } from '#schemas/hmac.ts';
 import type { PersonId, RequestId, TenantId } from '#schemas/ids.ts';
 import { KID_HEADER, PLATFORM_KID, SIGNATURE_HEADER, signPlatform } from '#schemas/signature.ts';
 import type { Topic } from '#schemas/topics.ts';
@@ -62,7 +63,7 @@ export async function publish(parts: GatewayParts, asking: Asking): Promise<{ re
   return { published: await (asking.async ? submit(parts, made) : decided(parts, made)), allowance };
 }
 
-type Who = { readonly secret: KeyObject; readonly person: PersonId };
+type Who = { readonly secret: HmacKey; readonly person: PersonId };
 /** By the caller's verified claims, and gone with them. */
 const people = new WeakMap<Caller, Who>();
 
