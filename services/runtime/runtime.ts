@@ -11,6 +11,7 @@ import type { SupportTask } from './journal.ts';
 import { FedPartition, type InTopic, type Opened } from './partition.ts';
 
 export type RuntimeParts = {
+  readonly member: Pick<Member, 'owned' | 'pause' | 'resume' | 'seek'>;
   /** Opens a partition's task once its knowledge has been read to the end. */
   readonly open: (partition: number) => Promise<Opened>;
   readonly ingress: Ingress;
@@ -31,16 +32,10 @@ export class Runtime implements GroupSubscription {
   readonly #closing = new Map<number, Promise<void>>();
   /** Fenced here, and not taken from us by the group: opened again once a heartbeat says that they are ours. */
   readonly #fenced = new Set<number>();
-  #member: Member | undefined;
   #joined = false;
 
   constructor(parts: RuntimeParts) {
     this.#parts = parts;
-  }
-
-  attach(member: Member): void {
-    this.#member = member;
-    for (const [partition, owned] of this.#owned) if (owned.opened) this.#start(partition, owned, owned.opened);
   }
 
   get tasks(): ReadonlyMap<number, SupportTask> {
@@ -102,16 +97,11 @@ export class Runtime implements GroupSubscription {
       if (owned.lost) return;
       owned.opened = opened;
       void opened.task.lost.then((error) => this.#lost(partition, owned, error));
-      if (this.#member) this.#start(partition, owned, opened);
+      owned.fed = new FedPartition(partition, opened, this.#parts.ingress, this.#parts.member, this.#parts.fail);
+      owned.fed.start();
     } catch (error) {
       this.#lost(partition, owned, error as Error);
     }
-  }
-
-  #start(partition: number, owned: Owned, opened: Opened): void {
-    const member = this.#member as Member;
-    owned.fed = new FedPartition(partition, opened, this.#parts.ingress, member, this.#parts.fail);
-    owned.fed.start();
   }
 
   #close(partition: number): void {
@@ -138,7 +128,7 @@ export class Runtime implements GroupSubscription {
   /** When all brokers were away for a while, no heartbeat came through and yet the group has not changed: nobody else would ever open it. */
   async #regain(partition: number): Promise<void> {
     while (this.#fenced.has(partition)) {
-      const ours = await this.#member?.owned(partition);
+      const ours = await this.#parts.member.owned(partition);
       if (!ours) await new Promise((resolve) => setTimeout(resolve, REGAIN_MS).unref());
       else if (this.#fenced.delete(partition)) void this.#open(partition);
     }

@@ -9,7 +9,7 @@ import { platformSignatureKey } from '#schemas/signature.ts';
 import { RUNTIME_GROUP } from '#schemas/topics.ts';
 import { partitionCount } from '#streams/kafka/admin.ts';
 import { createKafka, withAdmin } from '#streams/kafka/client.ts';
-import { joinGroup, type Member } from '#streams/kafka/consumer.ts';
+import { connectMember } from '#streams/kafka/consumer.ts';
 import { kafkaLog } from '#streams/kafka/partition-log.ts';
 import { createSender } from '#streams/kafka/producer.ts';
 import { Reader } from '#streams/kafka/reader.ts';
@@ -45,13 +45,17 @@ export async function startRuntime({ config, log, metrics, watchdog, fail }: Con
   mkdirSync(config.dataDir, { recursive: true });
   const client = (name: string) => createKafka({ ...config.kafka, clientId: `${config.instance}.${name}` });
   const warn = (message: string, error?: Error) => log.warn({ err: error }, message);
-  const [codec, partitions] = await Promise.all([
+  const memberFile = join(config.dataDir, 'member-id');
+  const address = `${config.opsHost === EVERYWHERE ? hostname() : config.opsHost}:${config.opsPort}`;
+  const [codec, member, partitions] = await Promise.all([
     loadSchemas(config.registryUrl).then(createCodec),
+    watchdog.during('connecting to the group', () =>
+      connectMember({ kafka: client('group'), group: RUNTIME_GROUP, topics: TOPICS_IN, memberFile, address }),
+    ),
     watchdog.during('the first answer of Kafka', () => withAdmin(client('admin'), (admin) => partitionCount(admin, 'runtime'))),
   ]);
   const [reader, follower, documents] = ['reader', 'follower', 'documents'].map((name) => new Reader(client(name), warn)) as [Reader, Reader, Reader];
   const sender = createSender(client('sender'));
-  let member: Member | undefined;
   const kafka = watchedLog(
     kafkaLog({
       kafka: client('transactions'),
@@ -59,7 +63,7 @@ export async function startRuntime({ config, log, metrics, watchdog, fail }: Con
       follower,
       group: RUNTIME_GROUP,
       topics: TOPICS,
-      owned: (partition) => member?.owned(partition) ?? Promise.resolve(true),
+      owned: (partition) => member.owned(partition),
     }),
     watchdog,
   );
@@ -71,6 +75,7 @@ export async function startRuntime({ config, log, metrics, watchdog, fail }: Con
   const lag = new LagWatch({ reader, watchdog, metrics, warn });
   const open = taskOpener({ lag, config, log, metrics, kafka, reader, codec, machine: support(codec), partitions, vault, knowledge, agent, topics: TOPICS });
   const runtime: Runtime = new Runtime({
+    member,
     open,
     ingress: new Ingress({
       codec,
@@ -87,21 +92,16 @@ export async function startRuntime({ config, log, metrics, watchdog, fail }: Con
     fail,
   });
   await vault.ready;
-  const memberFile = join(config.dataDir, 'member-id');
-  const address = `${config.opsHost === EVERYWHERE ? hostname() : config.opsHost}:${config.opsPort}`;
-  const joining = { kafka: client('group'), group: RUNTIME_GROUP, topics: TOPICS_IN, memberFile, address };
-  const joined = await watchdog.during('joining the group', () => joinGroup(joining, runtime));
-  member = joined;
-  watchdog.watch('the group', () => joined.heartbeats);
-  runtime.attach(joined);
-  void joined.failed.then(fail);
+  void member.failed.then(fail);
+  await watchdog.during('joining the group', () => member.join(runtime));
+  watchdog.watch('the group', () => member.heartbeats);
   return {
-    waitingFor: () => [...(joined.alive ? [] : ['its group']), ...runtime.waitingFor, ...lag.waitingFor],
+    waitingFor: () => [...(member.alive ? [] : ['its group']), ...runtime.waitingFor, ...lag.waitingFor],
     pages: { '/state': (query) => pageOfState(runtime.tasks, query), '/explain': (query, call) => runtime.explain(ours(config, query, call)) },
     async close() {
       lag.close();
       await runtime.close();
-      await joined.close();
+      await member.close();
       await Promise.all([vault.close(), knowledge.close(), sender.close(), reader.close(), follower.close(), documents.close()]);
     },
   };

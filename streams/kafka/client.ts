@@ -59,8 +59,12 @@ export type Protocol<D, T> = {
   readonly response: { decode(bytes: Buffer): Promise<D>; parse(decoded: D): Promise<T> };
 };
 
+/** Principals of one process: few, and each has one salt until its password is set anew. */
+const SALTED_PASSWORDS = 100;
+
 cureIdleTimer();
 connectOnce();
+saltOnce();
 
 export function createKafka({ brokers, username, password, tls, clientId, warn }: KafkaSettings): Kafka {
   const config: KafkaConfig = {
@@ -172,6 +176,31 @@ function connectOnce(): void {
   prototype.connect = function (this: Connection) {
     const pending = connecting.get(this) ?? connect.call(this).finally(() => connecting.delete(this));
     connecting.set(this, pending);
+    return pending;
+  };
+}
+
+/**
+ * A connection is authenticated with the password salted thousands of times, which kafkajs does twice for each: with dozens of connections
+ * at a start this is a good part of it. The broker sends one salt for each principal.
+ */
+function saltOnce(): void {
+  type Digest = { readonly type: string };
+  type Scram = { hi(password: string, salt: Buffer, iterations: number, digest: Digest): Promise<Buffer>; saltsOnce?: boolean };
+  const { SCRAM } = createRequire(import.meta.url)('kafkajs/src/broker/saslAuthenticator/scram') as { SCRAM: Scram };
+  if (SCRAM.saltsOnce) return;
+  const hi = SCRAM.hi;
+  const salted = new Map<string, Promise<Buffer>>();
+  SCRAM.saltsOnce = true;
+  SCRAM.hi = (password, salt, iterations, digest) => {
+    const at = JSON.stringify([password, salt.toString('base64'), iterations, digest.type]);
+    let pending = salted.get(at);
+    if (!pending) {
+      if (salted.size >= SALTED_PASSWORDS) salted.clear();
+      pending = hi(password, salt, iterations, digest);
+      salted.set(at, pending);
+      pending.catch(() => salted.delete(at));
+    }
     return pending;
   };
 }

@@ -21,7 +21,9 @@ export type GroupSubscription = {
   records(topic: string, partition: number, records: readonly Rec[], from: Offset, next: Offset): void;
 };
 export interface Member {
-  /** A heartbeat in the current generation succeeded just now, and the partition is ours. */
+  /** Until then it is connected and known to nobody: whoever joins takes partitions from others, and should be able to open them. */
+  join(subscription: GroupSubscription): Promise<void>;
+  /** A heartbeat in the current generation succeeded just now, and the partition is ours; or the join that gave it to us, when it is asked first. */
   owned(partition: number): Promise<boolean>;
   pause(partition: number): void;
   resume(partition: number): void;
@@ -48,16 +50,18 @@ export type MemberOptions = {
 /** A rebalance is met at the next heartbeat: a joining member waits for it. */
 const HEARTBEAT_MS = 250;
 const SESSION_MS = 6_000;
+/** So long a join stands for the heartbeat that follows it: with what the task adds, half of a session. */
+const JOIN_PROVES_MS = 1_000;
 const MAX_WAIT_MS = 250;
 /** By member id: who is told that a position lies outside its log. */
 const outOfRange = new Map<string, (partition: number) => void>();
 
 disableReset();
 
-export async function joinGroup(options: MemberOptions, subscription: GroupSubscription): Promise<Member> {
-  await leaveAsPredecessor(options);
-  const member = new GroupMember(options, subscription);
-  await member.start();
+/** A member that has not joined yet. Its dead predecessor has left. */
+export async function connectMember(options: MemberOptions): Promise<Member> {
+  const member = new GroupMember(options);
+  await Promise.all([leaveAsPredecessor(options), member.connect()]);
   return member;
 }
 
@@ -80,11 +84,13 @@ async function leaveAsPredecessor({ kafka, group, memberFile }: MemberOptions): 
 
 class GroupMember implements Member {
   readonly #options: MemberOptions;
-  readonly #subscription: GroupSubscription;
+  #subscription!: GroupSubscription;
   readonly #consumer: Consumer;
   #owned: readonly number[] = [];
   readonly #sessionMs: number;
   #memberId: string | undefined;
+  /** Partitions that the last join gave to us, until they are asked for: when that was. */
+  readonly #given = new Map<number, number>();
   heartbeats = 0;
   #lastBeat = 0;
   #beats: ((alive: boolean) => void)[] = [];
@@ -93,9 +99,8 @@ class GroupMember implements Member {
     this.#fail = resolve;
   });
 
-  constructor(options: MemberOptions, subscription: GroupSubscription) {
+  constructor(options: MemberOptions) {
     this.#options = options;
-    this.#subscription = subscription;
     this.#sessionMs = options.sessionTimeoutMs ?? SESSION_MS;
     this.#consumer = options.kafka.consumer({
       groupId: options.group,
@@ -110,7 +115,13 @@ class GroupMember implements Member {
     });
   }
 
-  async start(): Promise<void> {
+  async connect(): Promise<void> {
+    await this.#consumer.connect();
+    await this.#consumer.subscribe({ topics: [...this.#options.topics], fromBeginning: true });
+  }
+
+  async join(subscription: GroupSubscription): Promise<void> {
+    this.#subscription = subscription;
     const { GROUP_JOIN, HEARTBEAT, CRASH, REBALANCING, START_BATCH_PROCESS } = this.#consumer.events;
     this.#consumer.on(GROUP_JOIN, ({ payload }) => this.#joined(payload.memberId, payload.memberAssignment));
     this.#consumer.on(HEARTBEAT, () => this.#beat(true));
@@ -120,8 +131,6 @@ class GroupMember implements Member {
       this.#beat(false);
       if (!payload.restart) this.#fail(payload.error);
     });
-    await this.#consumer.connect();
-    await this.#consumer.subscribe({ topics: [...this.#options.topics], fromBeginning: true });
     await this.#consumer.run({
       autoCommit: false,
       eachBatchAutoResolve: true,
@@ -135,6 +144,9 @@ class GroupMember implements Member {
   }
 
   async owned(partition: number): Promise<boolean> {
+    const given = this.#given.get(partition);
+    this.#given.delete(partition);
+    if (given !== undefined && performance.now() - given < JOIN_PROVES_MS) return true;
     const alive = await new Promise<boolean>((resolve) => {
       this.#beats.push(resolve);
       setTimeout(() => resolve(false), this.#sessionMs).unref();
@@ -166,6 +178,7 @@ class GroupMember implements Member {
     this.#succeeded();
     const partitions = [...(assignment[this.#options.topics[0] as string] ?? [])];
     const lost = this.#owned.filter((partition) => !partitions.includes(partition));
+    for (const partition of partitions) if (!this.#owned.includes(partition)) this.#given.set(partition, performance.now());
     this.#owned = partitions;
     for (const partition of partitions) this.pause(partition);
     if (this.#memberId !== undefined) outOfRange.delete(this.#memberId);
@@ -204,6 +217,7 @@ class GroupMember implements Member {
 
   #beat(alive: boolean): void {
     if (alive) this.#succeeded();
+    else this.#given.clear();
     const waiting = this.#beats;
     this.#beats = [];
     for (const resolve of waiting) resolve(alive);

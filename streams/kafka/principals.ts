@@ -1,6 +1,6 @@
 /** Passwords and byte quotas of principals, which kafkajs cannot administer: another client's requests, over a connection of its own. */
 import { pbkdf2Sync, randomBytes } from 'node:crypto';
-import { alterClientQuotasV1, alterUserScramCredentialsV0, Connection } from '@platformatic/kafka';
+import type { Connection } from '@platformatic/kafka';
 import { EvenkeelError } from '#schemas/errors.ts';
 import type { KafkaSettings } from './client.ts';
 
@@ -10,8 +10,12 @@ const RATES = ['producer_byte_rate', 'consumer_byte_rate'] as const;
 const SCRAM_ITERATIONS = 8_192;
 const SHA_512 = 2;
 
+/** Five hundred files, for the provisioner alone: a service that starts does not wait for them. */
+const client = () => import('@platformatic/kafka');
+
 /** @throws EvenkeelError `unavailable` when none of the brokers takes a connection */
 export async function setPrincipals(settings: KafkaSettings, passwords: Readonly<Record<string, string>>, quotas: readonly QuotaOf[]): Promise<void> {
+  const { alterClientQuotasV1, alterUserScramCredentialsV0 } = await client();
   const connection = await anyBroker(settings);
   try {
     const upserts = Object.entries(passwords).map(([name, password]) => {
@@ -35,6 +39,7 @@ function operation(key: (typeof RATES)[number], value: number | undefined) {
 }
 
 async function anyBroker({ brokers, username, password, tls }: KafkaSettings): Promise<Connection> {
+  const { Connection } = await client();
   let last: unknown;
   for (const broker of brokers) {
     const { hostname, port } = new URL(`kafka://${broker}`);

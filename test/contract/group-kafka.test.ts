@@ -3,7 +3,7 @@ import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, expect, test } from 'vitest';
-import { joinGroup, type Member } from '#streams/kafka/consumer.ts';
+import { connectMember, type Member } from '#streams/kafka/consumer.ts';
 import { GroupOwners } from '#streams/kafka/group-owners.ts';
 import { createSender } from '#streams/kafka/producer.ts';
 import { client, cutHead, newTopic, until } from './kafka-under-test.ts';
@@ -44,8 +44,9 @@ class Watcher {
 
 async function joined(group: string, topics: readonly string[], memberFile = file(), sessionTimeoutMs = 30_000, address?: string) {
   const watcher = new Watcher();
-  const member = await joinGroup({ kafka: client('member'), group, topics, memberFile, sessionTimeoutMs, ...(address ? { address } : {}) }, watcher);
+  const member = await connectMember({ kafka: client('member'), group, topics, memberFile, sessionTimeoutMs, ...(address ? { address } : {}) });
   members.push(member);
+  await member.join(watcher);
   return { watcher, member };
 }
 

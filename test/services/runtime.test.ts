@@ -3,22 +3,17 @@ import { expect, test } from 'vitest';
 import { EvenkeelError } from '#schemas/errors.ts';
 import type { Ingress } from '#services/runtime/ingress.ts';
 import type { SupportTask } from '#services/runtime/journal.ts';
-import { Runtime } from '#services/runtime/runtime.ts';
-import type { Member } from '#streams/kafka/consumer.ts';
+import { Runtime, type RuntimeParts } from '#services/runtime/runtime.ts';
 
 class Group {
   /** What the group says is ours; heartbeats fail while it is undefined. */
   ours: readonly number[] | undefined = [];
   readonly resumed: number[] = [];
-  readonly member: Member = {
+  readonly member: RuntimeParts['member'] = {
     owned: async (partition) => this.ours?.includes(partition) ?? false,
     pause: () => undefined,
     resume: (partition) => void this.resumed.push(partition),
     seek: () => undefined,
-    heartbeats: 1,
-    alive: true,
-    failed: new Promise(() => undefined),
-    close: async () => undefined,
   };
 }
 
@@ -28,6 +23,7 @@ function runtimeOf(group: Group) {
   const failures: Error[] = [];
   const lose = new Map<number, (error: Error) => void>();
   const runtime = new Runtime({
+    member: group.member,
     async open(partition) {
       opened.push(partition);
       const lost = new Promise<Error>((resolve) => lose.set(partition, resolve));
@@ -38,7 +34,6 @@ function runtimeOf(group: Group) {
     warn: () => undefined,
     fail: (error) => failures.push(error),
   });
-  runtime.attach(group.member);
   const assign = (partitions: readonly number[]) => {
     group.ours = partitions;
     runtime.assigned(partitions);
