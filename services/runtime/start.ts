@@ -49,9 +49,7 @@ export async function startRuntime({ config, log, metrics, watchdog, fail }: Con
   const address = `${config.opsHost === EVERYWHERE ? hostname() : config.opsHost}:${config.opsPort}`;
   const [codec, member, partitions] = await Promise.all([
     loadSchemas(config.registryUrl).then(createCodec),
-    watchdog.during('connecting to the group', () =>
-      connectMember({ kafka: client('group'), group: RUNTIME_GROUP, topics: TOPICS_IN, memberFile, address }),
-    ),
+    watchdog.during('connecting to the group', () => connectMember({ kafka: client('group'), group: RUNTIME_GROUP, topics: TOPICS_IN, memberFile, address })),
     watchdog.during('the first answer of Kafka', () => withAdmin(client('admin'), (admin) => partitionCount(admin, 'runtime'))),
   ]);
   const [reader, follower, documents] = ['reader', 'follower', 'documents'].map((name) => new Reader(client(name), warn)) as [Reader, Reader, Reader];

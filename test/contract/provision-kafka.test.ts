@@ -49,6 +49,17 @@ test('every shape is registered, and what one encodes another decodes', async ()
   expect(reader.decode(writer.encode('suspend_tenant', command))).toEqual({ name: 'suspend_tenant', value: command });
 });
 
+test('every version of a subject is loaded, not the newest alone: what the older one wrote is still in the log', async () => {
+  const name: ShapeName = 'alert_cleared';
+  const { fields, ...rest } = SHAPES[name].avro as { fields: readonly object[] };
+  const later = { ...rest, fields: [...fields, { name: `since_${process.pid}`, type: 'long', default: 0 }] };
+  const { id } = await registerSchema(registryUrl, name, later as never);
+  const ids = (await loadSchemas(registryUrl)).filter((each) => each.name === name).map((each) => each.id);
+  expect(ids.length).toBeGreaterThan(1);
+  expect(ids).toContain(id);
+  expect(new Set(ids).size).toBe(ids.length);
+});
+
 test('an incompatible change is refused, and the field named', async () => {
   const name: ShapeName = 'hold_settled';
   const { fields, ...rest } = SHAPES[name].avro as { fields: readonly { name: string; type: unknown }[] };
