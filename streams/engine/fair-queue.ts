@@ -11,6 +11,9 @@
  * e. Work-conserving but for the last slots: they are kept for tenants that hold no more than their share of what is held (trunk reservation).
  *    Or a flood fills every slot at once, its effects end together, and whoever comes meanwhile waits for a whole effect, wave after wave. The
  *    order is never changed: where the first may not have such a slot, nobody goes until one more is free.
+ *
+ * Of many thousand tenants that wait at an opening, those whose turn it is not yet may be asked for their heads a little later. Until then V
+ * stands still and only a tenant that stands at V is next: the order is the one in which all were asked at once, and who holds nothing is not over its share.
  */
 import type { Instant, TenantId } from '#schemas/ids.ts';
 import { Heap } from './heap.ts';
@@ -47,14 +50,28 @@ export class FairQueue {
   /** The blocked by when to look again. */
   readonly #blocked = new Heap<Flow>();
   readonly #headOf: (tenant: TenantId, now: Instant) => Head;
+  /** Tenants that wait and were not yet asked; undefined: there are none. */
+  #unasked: Iterator<readonly TenantId[], undefined> | undefined;
   #virtual = 0;
   /** Of those that hold or want a slot: how many, their weights, and what they hold. */
   #active = 0;
   #weights = 0;
   #held = 0;
 
-  constructor(headOf: (tenant: TenantId, now: Instant) => Head) {
+  constructor(headOf: (tenant: TenantId, now: Instant) => Head, unasked?: Iterator<readonly TenantId[], undefined>) {
     this.#headOf = headOf;
+    this.#unasked = unasked;
+  }
+
+  /** Some have not been asked for their head yet: `askMore` is to be called, beside the dispatches. */
+  get asking(): boolean {
+    return this.#unasked !== undefined;
+  }
+  askMore(now: Instant): void {
+    if (!this.asking) return;
+    const tenants = this.#unasked?.next().value;
+    if (tenants === undefined) this.#unasked = undefined;
+    for (const tenant of tenants ?? []) this.touch(tenant, now);
   }
 
   /** Looks the tenant's head up again: after its rows changed, or when its block is due. */
@@ -82,6 +99,7 @@ export class FairQueue {
    */
   next(now: Instant, kept = false): { readonly tenant: TenantId; readonly item: ItemId } | { readonly wakeAt: Instant | undefined } {
     this.#unblock(now);
+    while (this.asking && !this.#isFirst(this.#ready.peek())) this.askMore(now);
     const flow = this.#ready.peek();
     if (flow && isReady(flow.head) && !(kept && this.#isOver(flow))) return { tenant: flow.tenant, item: flow.head.item };
     const blocked = this.#blocked.peek();
@@ -100,10 +118,16 @@ export class FairQueue {
   }
 
   /** How many ready tenants stand before this one, and what blocks it. */
-  explain(tenant: TenantId): { readonly ahead: number; readonly blocked: Blocked | undefined } {
+  explain(tenant: TenantId, now: Instant): { readonly ahead: number; readonly blocked: Blocked | undefined } {
+    while (this.asking) this.askMore(now);
     const flow = this.#flows.get(tenant);
     if (!flow?.head) return { ahead: 0, blocked: undefined };
     return isBlocked(flow.head) ? { ahead: 0, blocked: flow.head } : { ahead: this.#ready.ahead(flow), blocked: undefined };
+  }
+
+  /** Whoever is asked later joins at V, and stands behind it. */
+  #isFirst(flow: Flow | undefined): boolean {
+    return flow !== undefined && (this.#ready.rank(flow) as number) <= this.#now();
   }
 
   #flow(tenant: TenantId): Flow {
@@ -116,6 +140,8 @@ export class FairQueue {
   }
 
   #now(): number {
+    // Who was not asked yet stands at V as it is.
+    if (this.asking) return this.#virtual;
     const least = this.#spent.peek();
     if (least) this.#virtual = Math.max(this.#virtual, this.#spent.rank(least) as number);
     return this.#virtual;

@@ -1,4 +1,7 @@
-/** What a task forgets when it ends: the fair queue from each tenant's head, the effects from what runs. Ordered scans, nothing else is loaded. */
+/**
+ * What a task forgets when it ends: the fair queue from each tenant's head, the effects from what runs. Ordered scans, nothing else is
+ * loaded; and of the heads at once only as many as the first dispatches need.
+ */
 import { EvenkeelError } from '#schemas/errors.ts';
 import type { Instant, TenantId } from '#schemas/ids.ts';
 import { FairQueue, type Head } from './fair-queue.ts';
@@ -14,14 +17,15 @@ type Parts<A, R, K, I extends Row, E, X extends Work> = {
   readonly machine: Machine<A, R, K, I, E, X>;
   readonly overlay: Overlay<A, R, K, I, E, X>;
   readonly store: Store;
-  readonly now: Instant;
+  /** Tenants whose heads are read in one go. */
+  readonly heads: number;
 };
 
 export function rebuild<A, R, K, I extends Row, E, X extends Work>(
   parts: Parts<A, R, K, I, E, X>,
 ): { readonly fair: FairQueue; readonly wanted: readonly Wanted<X>[] } {
-  const { machine, overlay, store, now } = parts;
-  const fair = new FairQueue((tenant, at) => headOf(parts, tenant, at));
+  const { machine, overlay, store } = parts;
+  const fair = new FairQueue((tenant, at) => headOf(parts, tenant, at), waitingTenants(parts));
   const rows = running(store);
   for (const some of pages(rows)) overlay.prefetch(some);
   const wanted = rows.map((row): Wanted<X> => {
@@ -30,15 +34,23 @@ export function rebuild<A, R, K, I extends Row, E, X extends Work>(
     if (work) fair.charge(row.tenant, { held: work.cost, spent: 0 }, machine.weight(account));
     return { row, work };
   });
+  return { fair, wanted };
+}
+
+/** Every tenant with a queue in the store, in pages whose rows have been read. */
+function* waitingTenants<A, R, K, I extends Row, E, X extends Work>({
+  overlay,
+  store,
+  heads: most,
+}: Parts<A, R, K, I, E, X>): Generator<readonly TenantId[], undefined> {
   for (let from = ''; ; ) {
-    const heads = store.heads('queue', from, PAGE).map((key) => overlay.primeQueue(key));
+    const heads = store.heads('queue', from, most).map((key) => overlay.primeQueue(key));
     overlay.prefetch(heads);
-    for (const { tenant } of heads) fair.touch(tenant, now);
     const last = heads.at(-1);
-    if (!last || heads.length < PAGE) break;
+    if (last) yield heads.map(({ tenant }) => tenant);
+    if (!last || heads.length < most) return undefined;
     from = rangeEnd(last.tenant);
   }
-  return { fair, wanted };
 }
 
 function running(store: Store): readonly Wanted<never>['row'][] {

@@ -16,6 +16,8 @@ export type TaskOptions<A, R, K, I extends Row, E, X extends Work> = Omit<Recove
   readonly maxBatch?: number;
   /** Gathered inputs above which the partition should be paused. */
   readonly maxGathered?: number;
+  /** Tenants that are asked at once, at opening, for what waits. */
+  readonly maxHeads?: number;
   readonly maxOutputBytes?: number;
   readonly deadLetter: (input: I, error: Error, consumed: Consumed | undefined) => readonly Output[];
   readonly snapshots?: SnapshotOptions | undefined;

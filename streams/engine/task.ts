@@ -27,6 +27,8 @@ const MAX_BATCH = 1_000;
 const MOST_COUNTED = 1_000;
 /** Two transactions' worth: what is paused longer waits on the broker's disk, not in this heap. */
 const MAX_GATHERED = 2_000;
+/** A few milliseconds' worth, between which other partitions that open have their turn. */
+const MAX_HEADS = 100;
 /** Below the topics' bound of 1 MiB, with room for a record's frame. */
 const MAX_OUTPUT_BYTES = 1_000_000;
 /** So long the answer that a partition is ours is taken for true: shorter than any session, after which the group gives it to another. */
@@ -137,7 +139,7 @@ class PartitionTask<A, R, K, I extends Row, E, X extends Work> implements Task<A
     const before = order === undefined ? 0 : this.store.scan('queue', `${tenant}/`, MOST_COUNTED, queueKey(tenant, order, item)).length;
     const { cap } = this.#options;
     const free = cap - this.#runningCount;
-    return { before, ...this.#fair.explain(tenant), full: free <= 0 || (free <= keptSlots(cap) && this.#fair.isOver(tenant)) };
+    return { before, ...this.#fair.explain(tenant, this.#time.now()), full: free <= 0 || (free <= keptSlots(cap) && this.#fair.isOver(tenant)) };
   }
 
   async close(): Promise<void> {
@@ -167,6 +169,7 @@ class PartitionTask<A, R, K, I extends Row, E, X extends Work> implements Task<A
         try {
           const more = await this.#round(entries);
           await effectsBegin();
+          if (this.#fair.asking) await this.#othersTurn();
           if (!more && this.#inbox.size === 0 && !this.#snapshots.waiting) await this.#sleep();
         } catch (error) {
           this.#inbox.putBack(entries);
@@ -209,8 +212,9 @@ class PartitionTask<A, R, K, I extends Row, E, X extends Work> implements Task<A
       await this.#commit(round, now);
       this.#settle(round, entries);
     }
+    this.#fair.askMore(now);
     this.#arm(round.wakeAt);
-    return round.more;
+    return round.more || this.#fair.asking;
   }
 
   async #commit(round: Round<A, R, K, I, E, X>, now: Instant): Promise<void> {
@@ -327,8 +331,8 @@ class PartitionTask<A, R, K, I extends Row, E, X extends Work> implements Task<A
   }
 
   #rebuild(store: Store): void {
-    const { machine } = this.#options;
-    const { fair, wanted } = rebuild({ machine, overlay: this.#overlay, store, now: this.#time.now() });
+    const { machine, maxHeads } = this.#options;
+    const { fair, wanted } = rebuild({ machine, overlay: this.#overlay, store, heads: maxHeads ?? MAX_HEADS });
     this.#fair = fair;
     this.#runningCount = wanted.length;
     this.#running.adopt(wanted);
@@ -343,6 +347,12 @@ class PartitionTask<A, R, K, I extends Row, E, X extends Work> implements Task<A
     if (at === undefined) return;
     this.#cancelTimer = this.#options.clock.after(Math.max(0, at - this.#time.now()), () => {
       this.#wakeUp();
+    });
+  }
+
+  async #othersTurn(): Promise<void> {
+    await new Promise<void>((resolve) => {
+      this.#options.clock.after(0, resolve);
     });
   }
 

@@ -50,8 +50,9 @@ export class TenantQueues {
     return added;
   }
 
-  /** At opening: the first committed key of a tenant, as the store was asked for those of many tenants at once. */
+  /** The first committed key of a tenant, as the store was asked for those of many at once; of a queue in use it is no news. */
   prime(tenant: TenantId, head: string): void {
+    if (this.#queues.has(tenant)) return;
     const queue = this.#queue(tenant);
     queue.stored = [head];
     queue.next = after(queue.stored);

@@ -119,6 +119,7 @@ export class Process {
       clock: this.#clock(),
       cap: this.cap,
       maxBatch: world.maxBatch,
+      maxHeads: world.maxHeads,
       snapshots: world.snapshots && { ...world.snapshots, topic: SNAPSHOTS, turns: new Semaphore(1), settleMs: 0 },
       maxGathered: 40,
       maxOutputBytes: MAX_OUTPUT_BYTES,

@@ -43,6 +43,7 @@ export class World {
   /** Of a process, what it may run at once. */
   readonly caps: { readonly from: number; readonly to: number };
   maxBatch: number;
+  readonly maxHeads: number;
   /** Results that were ever reported, to be reported again. */
   readonly results: StepFinish[] = [];
   readonly mutation: Mutation;
@@ -77,6 +78,7 @@ export class World {
     this.#epoch = Date.parse(this.chance.pick(BEGINNINGS));
     this.caps = caps ?? { from: 1, to: this.chance.between(1, 5) };
     this.maxBatch = this.chance.pick([1, 3, 5, 50]);
+    this.maxHeads = this.chance.pick([1, 2, 100]);
     this.snapshots =
       this.chance.next() < 0.7
         ? { every: this.chance.between(10, 150), chunkBytes: this.chance.between(100, 4_000), pauseMs: this.chance.below(100) }

@@ -32,6 +32,11 @@ const newTenant = (of: Partial<Tenant> = {}): Tenant => ({
   ...of,
 });
 
+function* inPages(all: readonly TenantId[], size: number): Generator<readonly TenantId[], undefined> {
+  for (let at = 0; at < all.length; at += size) yield all.slice(at, at + size);
+  return undefined;
+}
+
 /** What the task does with the queue: dispatches while a slot is free, charges, touches. */
 class Desk {
   readonly tenants: Record<string, Tenant>;
@@ -39,11 +44,13 @@ class Desk {
   readonly queue: FairQueue;
   readonly flying: string[] = [];
 
-  constructor(slots: number, tenants: Record<string, Tenant>) {
+  /** `unasked`: of so many at a time the heads are looked up as they are needed, as at an opening; otherwise of all at once. */
+  constructor(slots: number, tenants: Record<string, Tenant>, unasked?: number) {
     this.slots = slots;
     this.tenants = tenants;
-    this.queue = new FairQueue((name) => this.head(name));
-    for (const name of Object.keys(tenants)) this.queue.touch(tenant(name), 0);
+    const all = Object.keys(tenants).map(tenant);
+    this.queue = new FairQueue((name) => this.head(name), unasked === undefined ? undefined : inPages(all, unasked));
+    if (unasked === undefined) for (const name of all) this.queue.touch(name, 0);
   }
 
   of(name: string): Tenant {
@@ -296,7 +303,7 @@ describe('whatever happens', () => {
     fc.assert(
       fc.property(world, (of) => {
         const { queue, tenants } = play(of, () => undefined);
-        const told = Object.keys(tenants).map((name) => [name, queue.explain(tenant(name))] as const);
+        const told = Object.keys(tenants).map((name) => [name, queue.explain(tenant(name), 0)] as const);
         const order: string[] = [];
         for (let next = queue.next(0); 'tenant' in next; next = queue.next(0)) {
           order.push(next.tenant);
@@ -309,6 +316,34 @@ describe('whatever happens', () => {
         }
       }),
     );
+  });
+});
+
+describe('tenants that are asked for their heads as they are needed', () => {
+  test('are dispatched in the order in which they would be, had all been asked at once', () => {
+    const step = fc.constantFrom('dispatch' as const, 'finish' as const, 'ask' as const);
+    const of = fc.array(fc.record({ money, most: fc.integer({ min: 1, max: 4 }) }), { minLength: 2, maxLength: 5 });
+    fc.assert(
+      fc.property(of, fc.integer({ min: 1, max: 3 }), fc.integer({ min: 1, max: 8 }), fc.array(step, { maxLength: 60 }), (some, page, slots, steps) => {
+        const desks = [undefined, page].map((unasked) => new Desk(slots, named(some.map((each) => tenantOf(each.money, { most: each.most }))), unasked));
+        const [atOnce, asNeeded] = desks.map((desk) =>
+          steps.map((each) => {
+            if (each === 'finish') desk.finish(0);
+            if (each === 'ask') desk.queue.askMore(0);
+            return each === 'dispatch' ? desk.dispatch() : undefined;
+          }),
+        );
+        expect(asNeeded).toEqual(atOnce);
+      }),
+    );
+  });
+
+  test('and none is forgotten', () => {
+    const desk = new Desk(1, Object.fromEntries(Array.from({ length: 25 }, (_, at) => [`t${at}`, newTenant({ waiting: 1 })])), 10);
+    expect(desk.dispatch()).toBe('t0');
+    expect(desk.queue.asking).toBe(true);
+    expect(desk.queue.explain(tenant('t24'), 0).ahead).toBe(23);
+    expect(desk.queue.asking).toBe(false);
   });
 });
 
@@ -370,7 +405,7 @@ describe('blocked tenants', () => {
     const queue = new FairQueue((name) => heads.get(name));
     queue.touch(tenant('slow'), 0);
     expect(queue.next(10)).toEqual({ wakeAt: 50 });
-    expect(queue.explain(tenant('slow')).blocked?.limit).toBe('requests_per_second');
+    expect(queue.explain(tenant('slow'), 0).blocked?.limit).toBe('requests_per_second');
     heads.set('slow', ready('s'));
     expect(queue.next(50)).toMatchObject({ tenant: 'slow' });
   });
