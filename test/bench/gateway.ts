@@ -1,80 +1,165 @@
 /**
- * Over HTTP: requests accepted, with authentication, limits and idempotency, each answered when the task has decided; beside a bare Fastify
- * with kafkajs's producer. And through to the answer, beside LiteLLM's proxy. Each is loaded alone, one after the other, by autocannon.
+ * Over HTTP, by autocannon. Like with like: `Prefer: respond-async` beside a bare Fastify with kafkajs's producer, both without a consumer
+ * behind them; the runtime then works the records off, and every 202 must have ended exactly once. With the runtime beside: submitted,
+ * accepted (the task's verdict), and through to the answer, beside LiteLLM's proxy. Each is loaded alone, one after the other.
  */
 import { type ChildProcess, spawn } from 'node:child_process';
 import { randomUUID } from 'node:crypto';
 import { join } from 'node:path';
 import autocannon from 'autocannon';
 import { freePort, listens, until } from '#infra/local/wait.mjs';
+import { requestId, tenantSecret } from '#schemas/digest.ts';
 import type { TenantId } from '#schemas/ids.ts';
 import { withAdmin } from '#streams/kafka/client.ts';
+import { Reader } from '#streams/kafka/reader.ts';
 import { BenchIssuer } from './issuer.ts';
 import { pause } from './pace.ts';
 import { startLiteLlm } from './peers/litellm.ts';
 import { OPEN_POLICY } from './pipeline.ts';
 import { BenchPlatform } from './platform.ts';
-import { type Report, round } from './report.ts';
+import { type Report, round, SMALL, say } from './report.ts';
 
 const TENANTS = 8;
+const PERSON = 'ann';
 const CONNECTIONS = 256;
-/** More connections make LiteLLM no faster. */
+/** Through to the answer each peer is taken at the count at which it is best; more connections make LiteLLM no faster. */
+const WAITING = [256, 1_024, 2_048];
 const LITELLM_CONNECTIONS = 32;
-const WARM_S = 3;
-const SECONDS = 10;
+const SUBMITTED = SMALL ? 20_000 : 250_000;
+const ANSWERED = SMALL ? 6_000 : 25_000;
+const PROXIED = SMALL ? 200 : 2_500;
+/** Before each measurement, of its requests. */
+const WARM_SHARE = 0.25;
+/** autocannon looks at its end no more often. */
+const SAMPLE_MS = 50;
+const WORKED_OFF_MS = 240_000;
 const BARE_SHARE = 0.8;
 const LITELLM_TIMES = 20;
 const BARE_TOPIC = 'bench.accepted';
+/** Of a record as the gateway writes it: the question sealed, its ids and its signature. */
+const RECORD_BYTES = 290;
 const QUESTION = 'How do I trust the proxy in front of my server, so that the address of the client is the right one?';
+const SERVICES = ['gateway', 'runtime', 'auditor'] as const;
 
-/** `count`: with those of the warming up. */
-type Shot = { readonly perS: number; readonly p99: number; readonly count: number };
+/** `cpu`: microseconds a request of the services asked for, and then of Kafka. */
+type Shot = { readonly perS: number; readonly p99: number; readonly cpu: readonly number[]; readonly connections: number };
+type Target = { readonly url: string; readonly path: string; readonly body: object; readonly headers: () => Record<string, string> };
+type Sent = { readonly tenant: TenantId; readonly key: string };
 
 export async function gateway(): Promise<Report> {
   const platform = await BenchPlatform.start();
   try {
-    const { url, tokens } = await open(platform);
-    const before = platform.cpu('gateway');
-    const accepted = await shoot(url, tokens, {});
-    const gatewayUs = ((platform.cpu('gateway') - before) * 1e6) / accepted.count;
-    const answered = await shoot(url, tokens, { prefer: 'wait=30' });
-    for (const name of ['gateway', 'runtime', 'auditor']) await platform.end(name);
+    const door = await Door.open(platform);
     const bare = await bareGateway(platform);
+    const submitted = await door.shoot(SUBMITTED, CONNECTIONS, 'respond-async', ['gateway']);
+    say(`a bare Fastify ${Math.round(bare.perS)}/s, submitted ${Math.round(submitted.perS)}/s`);
+    const workedOffPerS = await door.workOff();
+    const beside = await door.shoot(ANSWERED, CONNECTIONS, 'respond-async', SERVICES);
+    const accepted = await door.shoot(ANSWERED, CONNECTIONS, undefined, SERVICES);
+    const answered: Shot[] = [];
+    for (const connections of WAITING) answered.push(await door.shoot(ANSWERED, connections, 'wait=30', SERVICES));
+    for (const name of SERVICES) await platform.end(name);
     const litellm = await liteLlm(platform);
-    return report(accepted, answered, bare, litellm, gatewayUs);
+    return report({ bare, submitted, workedOffPerS, beside, accepted, answered, litellm });
   } finally {
     await platform.stop();
   }
 }
 
-async function open(platform: BenchPlatform) {
-  const tenants = await platform.tenants(TENANTS, OPEN_POLICY);
-  const [issuer, issuers, port] = [new BenchIssuer(), join(platform.dir, 'issuers.json'), await freePort()];
-  issuer.writeTo(issuers);
-  await platform.run('auditor', 'services/auditor/main.ts', 'auditor');
-  await platform.run('runtime', 'test/bench/constant-runtime.ts', 'runtime', { EVENKEEL_IN_FLIGHT_PER_PARTITION: '2000' });
-  await platform.run('gateway', 'services/gateway/main.ts', 'gateway', { EVENKEEL_HTTP_PORT: String(port), EVENKEEL_ISSUERS_FILE: issuers });
-  const tokens = await Promise.all(tenants.map((tenant: TenantId) => issuer.token({ tenant, role: 'end_user', subject: 'ann' })));
-  return { url: `http://127.0.0.1:${port}`, tokens };
+/** The gateway, its tenants, and what was sent through it. */
+class Door {
+  readonly #platform: BenchPlatform;
+  readonly #url: string;
+  readonly #tokens: readonly (readonly [TenantId, string])[];
+  #sent: Sent[] = [];
+
+  private constructor(platform: BenchPlatform, url: string, tokens: readonly (readonly [TenantId, string])[]) {
+    this.#platform = platform;
+    this.#url = url;
+    this.#tokens = tokens;
+  }
+
+  /** Without a runtime: the one that has created the tenants is ended. */
+  static async open(platform: BenchPlatform): Promise<Door> {
+    const tenants = await platform.tenants(TENANTS, OPEN_POLICY);
+    const [issuer, issuers, port] = [new BenchIssuer(), join(platform.dir, 'issuers.json'), await freePort()];
+    issuer.writeTo(issuers);
+    await startRuntime(platform);
+    await platform.run('gateway', 'services/gateway/main.ts', 'gateway', { EVENKEEL_HTTP_PORT: String(port), EVENKEEL_ISSUERS_FILE: issuers });
+    const url = `http://127.0.0.1:${port}`;
+    const tokens = await Promise.all(tenants.map(async (tenant) => [tenant, await issuer.token({ tenant, role: 'end_user', subject: PERSON })] as const));
+    for (const [tenant, token] of tokens) await until(`${tenant} to be known`, 30_000, () => answersOnce(url, token));
+    await platform.end('runtime');
+    return new Door(platform, url, tokens);
+  }
+
+  /** Every request has a key of its own; tenants take turns. */
+  async shoot(count: number, connections: number, prefer: string | undefined, services: readonly string[]): Promise<Shot> {
+    let at = 0;
+    const headers = () => {
+      const [tenant, token] = this.#tokens[at++ % this.#tokens.length] as readonly [TenantId, string];
+      const key = randomUUID();
+      this.#sent.push({ tenant, key });
+      return { authorization: `Bearer ${token}`, 'idempotency-key': key, ...(prefer ? { prefer } : {}) };
+    };
+    const platform = this.#platform;
+    const shot = await fire(platform, { url: this.#url, path: '/v1/requests', body: { message: QUESTION }, headers }, count, connections, services);
+    say(`${prefer ?? 'with the verdict'}, ${connections} connections: ${Math.round(shot.perS)}/s`);
+    return shot;
+  }
+
+  /** All that was sent till now, by a runtime that is started for it. @throws when one has not ended, or twice */
+  async workOff(): Promise<number> {
+    const [platform, sent, began] = [this.#platform, this.#sent, performance.now()];
+    this.#sent = [];
+    await platform.run('auditor', 'services/auditor/main.ts', 'auditor');
+    await startRuntime(platform);
+    await until('all to be answered', WORKED_OFF_MS, async () => (await platform.metric('gateway', 'evenkeel_finished')) >= sent.length + TENANTS);
+    const perS = sent.length / ((performance.now() - began) / 1_000);
+    const ends = await endsOf(platform);
+    for (const { tenant, key } of sent) {
+      const times = ends.get(requestId(tenantSecret(platform.masterKey, tenant), PERSON, key)) ?? 0;
+      if (times !== 1) throw new Error(`a request of ${tenant} that was answered with 202 has ended ${times} times`);
+    }
+    return perS;
+  }
 }
 
-/** Every request has a key of its own; tenants take turns. @throws when one was not taken */
-async function shoot(url: string, tokens: readonly string[], headers: Readonly<Record<string, string>>): Promise<Shot> {
-  let at = 0;
-  return fire(url, '/v1/requests', CONNECTIONS, { message: QUESTION }, () => ({
-    ...headers,
-    ...(tokens.length > 0 ? { authorization: `Bearer ${tokens[at++ % tokens.length]}` } : {}),
-    'idempotency-key': randomUUID(),
-  }));
+const startRuntime = (platform: BenchPlatform) =>
+  platform.run('runtime', 'test/bench/constant-runtime.ts', 'runtime', { EVENKEEL_IN_FLIGHT_PER_PARTITION: '2000' });
+
+async function answersOnce(url: string, token: string): Promise<boolean> {
+  const headers = { authorization: `Bearer ${token}`, 'content-type': 'application/json', prefer: 'wait=10', 'idempotency-key': 'first' };
+  return (await fetch(`${url}/v1/requests`, { method: 'POST', headers, body: JSON.stringify({ message: QUESTION }) })).status === 200;
 }
 
-async function fire(url: string, path: string, connections: number, body: object, headers: () => Record<string, string>): Promise<Shot> {
-  const shot = (duration: number) =>
-    autocannon({
+/** How often each request has ended, by the results themselves. */
+async function endsOf(platform: BenchPlatform): Promise<ReadonlyMap<string, number>> {
+  const reader = new Reader(platform.client('admin'), () => undefined);
+  const ends = new Map<string, number>();
+  try {
+    for (let partition = 0; partition < platform.partitions; partition++)
+      for await (const { records } of reader.read('support.results', partition, 0))
+        for (const { value } of records) {
+          const decoded = value && platform.codec.decode(value);
+          if (decoded?.name === 'support_result') ends.set(decoded.value.request, (ends.get(decoded.value.request) ?? 0) + 1);
+        }
+  } finally {
+    await reader.close();
+  }
+  return ends;
+}
+
+/** So many requests, each answered. @throws when one was not taken */
+async function fire(platform: BenchPlatform, target: Target, count: number, connections: number, services: readonly string[]): Promise<Shot> {
+  const { url, path, body, headers } = target;
+  const shot = async (amount: number) => {
+    const answered = await autocannon({
       url,
       connections,
-      duration,
+      amount,
       timeout: 30,
+      sampleInt: SAMPLE_MS,
       requests: [
         {
           method: 'POST',
@@ -84,33 +169,44 @@ async function fire(url: string, path: string, connections: number, body: object
         },
       ],
     });
-  const warm = await shot(WARM_S);
-  const { requests, latency, non2xx, errors, timeouts } = await shot(SECONDS);
-  if (non2xx + errors + timeouts > 0) throw new Error(`${url}${path}: ${non2xx} answers were no 2xx, ${errors} errors, ${timeouts} timeouts`);
-  // What was on its way at the end is done with before the next.
+    const { non2xx, errors, timeouts } = answered;
+    if (non2xx + errors + timeouts > 0) throw new Error(`${url}${path}: ${non2xx} answers were no 2xx, ${errors} errors, ${timeouts} timeouts`);
+    return answered;
+  };
+  await shot(Math.max(2 * connections, Math.ceil(count * WARM_SHARE)));
+  const spent = () => [...services.map((name) => platform.cpu(name)), platform.kafkaCpu()];
+  const before = spent();
+  const { duration, latency } = await shot(count);
+  const cpu = spent().map((seconds, at) => Math.round(((seconds - (before[at] as number)) * 1e6) / count));
+  // What still runs is done with before the next.
   await pause(1_000);
-  return { perS: requests.average, p99: latency.p99, count: warm.requests.total + requests.total };
+  return { perS: count / duration, p99: latency.p99, cpu, connections };
 }
 
 async function bareGateway(platform: BenchPlatform): Promise<Shot> {
+  const { partitions } = platform;
   await withAdmin(platform.client('admin'), async (admin) => {
-    await admin.createTopics({ topics: [{ topic: BARE_TOPIC, numPartitions: 1, replicationFactor: 1 }], waitForLeaders: false });
+    await admin.createTopics({ topics: [{ topic: BARE_TOPIC, numPartitions: partitions, replicationFactor: 1 }], waitForLeaders: false });
   });
   const port = await freePort();
   const { brokers, admin } = platform.kafka;
-  const child = spawn(process.execPath, ['test/bench/peers/fastify-loop.ts', JSON.stringify({ brokers, ...admin, port, topic: BARE_TOPIC })], {
-    stdio: ['ignore', 'ignore', 'inherit'],
-  });
+  const settings = { brokers, ...admin, port, topic: BARE_TOPIC, partitions, bytes: RECORD_BYTES };
+  const child = spawn(process.execPath, ['test/bench/peers/fastify-loop.ts', JSON.stringify(settings)], { stdio: ['ignore', 'ignore', 'inherit'] });
   return alone(child, async () => {
     await until('the bare gateway', 30_000, () => listens(port));
-    return shoot(`http://127.0.0.1:${port}`, [], {});
+    // The same headers as ours: they are read, and nothing is done with them.
+    const authorization = `Bearer ${'x'.repeat(300)}`;
+    const headers = () => ({ authorization, 'idempotency-key': randomUUID(), prefer: 'respond-async' });
+    const target = { url: `http://127.0.0.1:${port}`, path: '/v1/requests', body: { message: QUESTION }, headers };
+    return fire(platform, target, SUBMITTED, CONNECTIONS, []);
   });
 }
 
 async function liteLlm(platform: BenchPlatform): Promise<Shot> {
   const { url, key, child } = await startLiteLlm(platform.dir);
   const body = { model: 'mock', messages: [{ role: 'user', content: QUESTION }] };
-  return alone(child, () => fire(url, '/chat/completions', LITELLM_CONNECTIONS, body, () => ({ authorization: `Bearer ${key}` })));
+  const target = { url, path: '/chat/completions', body, headers: () => ({ authorization: `Bearer ${key}` }) };
+  return alone(child, () => fire(platform, target, PROXIED, LITELLM_CONNECTIONS, []));
 }
 
 async function alone<T>(child: ChildProcess, run: () => Promise<T>): Promise<T> {
@@ -123,23 +219,44 @@ async function alone<T>(child: ChildProcess, run: () => Promise<T>): Promise<T> 
   }
 }
 
-function report(accepted: Shot, answered: Shot, bare: Shot, litellm: Shot, gatewayUs: number): Report {
-  const [share, times] = [accepted.perS / bare.perS, answered.perS / litellm.perS];
+type Seen = {
+  readonly bare: Shot;
+  readonly submitted: Shot;
+  readonly workedOffPerS: number;
+  readonly beside: Shot;
+  readonly accepted: Shot;
+  readonly answered: readonly Shot[];
+  readonly litellm: Shot;
+};
+
+function report({ bare, submitted, workedOffPerS, beside, accepted, answered, litellm }: Seen): Report {
+  const best = answered.reduce((a, b) => (b.perS > a.perS ? b : a));
+  const [share, times] = [submitted.perS / bare.perS, best.perS / litellm.perS];
+  const [gatewayUs, runtimeUs, auditorUs, kafkaUs] = best.cpu as readonly [number, number, number, number];
   return {
     name: 'gateway',
     figures: {
-      accepted_per_s: Math.round(accepted.perS),
-      accepted_p99_ms: accepted.p99,
-      gateway_cpu_us_per_request: Math.round(gatewayUs),
+      submitted_without_a_runtime_per_s: Math.round(submitted.perS),
+      submitted_p99_ms: submitted.p99,
+      submitted_gateway_cpu_us: submitted.cpu[0] as number,
       bare_fastify_kafkajs_per_s: Math.round(bare.perS),
+      bare_p99_ms: bare.p99,
       share_of_bare: round(share),
-      answered_per_s: Math.round(answered.perS),
-      answered_p99_ms: answered.p99,
+      then_worked_off_per_s: Math.round(workedOffPerS),
+      submitted_beside_the_runtime_per_s: Math.round(beside.perS),
+      accepted_with_verdict_per_s: Math.round(accepted.perS),
+      accepted_with_verdict_p99_ms: accepted.p99,
+      ...Object.fromEntries(answered.map(({ connections, perS }) => [`answered_at_${connections}_per_s`, Math.round(perS)])),
+      answered_p99_ms: best.p99,
+      answered_gateway_cpu_us: gatewayUs,
+      answered_runtime_cpu_us: runtimeUs,
+      answered_auditor_cpu_us: auditorUs,
+      answered_kafka_cpu_us: kafkaUs,
       litellm_per_s: Math.round(litellm.perS),
       times_litellm: round(times),
     },
     ratio: round(share),
-    target: `${BARE_SHARE} of a bare Fastify + kafkajs producer, and through to the answer ${LITELLM_TIMES} times LiteLLM's proxy`,
+    target: `${BARE_SHARE} of a bare Fastify + kafkajs producer, and through to the answer ${LITELLM_TIMES} times LiteLLM's proxy, each at the connections at which it is best`,
     met: share >= BARE_SHARE && times >= LITELLM_TIMES,
     not_measured: ['several gateways', 'a broker on another machine', 'the bare peer behind a task that decides'],
   };

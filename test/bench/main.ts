@@ -21,7 +21,7 @@ const HELP = `npm run bench -- NAME [--json]
   commit  a transaction's duration on a broker of its own
   fair    what nine tenants notice of a tenth that floods, and a thousand at once
   fold    restoring a ledger of 2 M cost events, against Kafka Streams (Maven and a JDK needed)
-  gateway accepted and answered requests over HTTP, beside a bare Fastify + kafkajs and LiteLLM's proxy (Python needed)
+  gateway submitted, accepted and answered requests over HTTP, beside a bare Fastify + kafkajs and LiteLLM's proxy (Python needed)
   idle    what a started platform costs when nothing happens (npm start first)
   join    from a runtime's start, or its predecessor's end, to all partitions open
   pipeline  the whole life of a request, sustained, beside a bare client loop
@@ -29,7 +29,7 @@ const HELP = `npm run bench -- NAME [--json]
   slow    ten thousand effects of 2 s in flight, beside effects that take no time
   snapshot  transactions while a snapshot is written, and what a lost disk costs with and without one
 
-  --small  a small size of backlog, fair, fold, restart, slow and snapshot, for development: its figures say nothing
+  --small  a small size of backlog, fair, fold, gateway, restart, slow and snapshot, for development: its figures say nothing
 Example: npm run bench -- commit --json`;
 
 const { values, positionals } = parseArgs({
