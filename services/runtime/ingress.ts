@@ -91,7 +91,9 @@ export class Ingress {
     const tenant = this.#tenant(partition, record, value.tenantId);
     const policy = this.#parts.policyOf(tenant, partition);
     if (!policy) throw new EvenkeelError('tenant_unknown', `there is no tenant ${tenant}`);
-    const source = await this.#verify(record, bytes, tenant, policy);
+    const verified = this.#verify(record, bytes, tenant, policy);
+    // Only what was signed over Kafka is waited for.
+    const source = typeof verified === 'string' ? verified : await verified;
     checkFields(value);
     // A key that only its producer knows would hold up the whole partition while it is waited for.
     if (value.sealed && source !== 'http') throw new EvenkeelError('body_invalid', 'sealed: only the gateway seals; send `message` in the clear');
@@ -117,7 +119,7 @@ export class Ingress {
     if (record.key !== tenant) throw new EvenkeelError('tenant_mismatch', `the key is not ${tenant}, which the record names`);
   }
 
-  async #verify(record: Rec, bytes: Uint8Array, tenant: TenantId, policy: Policy): Promise<RequestInput['source']> {
+  #verify(record: Rec, bytes: Uint8Array, tenant: TenantId, policy: Policy): RequestInput['source'] | Promise<RequestInput['source']> {
     const kid = record.headers[KID_HEADER];
     const signature = record.headers[SIGNATURE_HEADER];
     if (!kid || !signature) throw new EvenkeelError('signature_missing', `headers ${KID_HEADER} and ${SIGNATURE_HEADER} are needed`);
@@ -127,9 +129,12 @@ export class Ingress {
     } else {
       const key = policy.producerKeys.find((each) => each.kid === name);
       if (!key) throw new EvenkeelError('signature_invalid', `${tenant} has no producer key ${name.slice(0, 64)}`);
-      if (await verifyProducer(key.publicKey, 'support.requests', tenant, bytes, signature)) return 'kafka';
+      return verifyProducer(key.publicKey, 'support.requests', tenant, bytes, signature).then((matches) => {
+        if (!matches) throw mismatch();
+        return 'kafka';
+      });
     }
-    throw new EvenkeelError('signature_invalid', 'the signature does not match topic, key and value');
+    throw mismatch();
   }
 
   /** A foreign producer's clear message is sealed here; a sealed one is opened, to know that it can be, and for its digest. */
@@ -158,6 +163,8 @@ function bytesOf(record: Rec): Uint8Array {
 function unreadable(why: string): EvenkeelError {
   return new EvenkeelError('record_unreadable', why);
 }
+
+const mismatch = () => new EvenkeelError('signature_invalid', 'the signature does not match topic, key and value');
 
 function parseMessage({ message, metadata }: Message): Message {
   if (typeof message !== 'string' || message.length === 0 || message.length > MAX_MESSAGE)

@@ -151,13 +151,21 @@ export class Overlay<A, R, K, I extends Row, E, X extends Work> {
   committed(): void {
     for (const table of ['account', 'item', 'mark'] as const) {
       const cache = this.#cache[table];
-      for (const cell of this.#cells[table].values()) cache.set(cell.tenant, cell.id, cell.after);
+      for (const cell of this.#cells[table].values()) {
+        if (this.#isOver(cell)) cache.forget(cell.tenant, cell.id);
+        else cache.set(cell.tenant, cell.id, cell.after);
+      }
       this.#cells[table].clear();
     }
     this.#queues.committed();
     this.#words = [];
     this.runningDelta = 0;
     this.settle();
+  }
+
+  /** It is gone, or waits for nothing but to be forgotten: kept, such rows would fill the cache, and be copied by the collector again and again. */
+  #isOver({ table, after }: Cell): boolean {
+    return after === undefined || (table === 'mark' && this.#machine.markKeys(after as K).due !== undefined);
   }
 
   #read(table: RowTable, tenant: TenantId, id: string): unknown {

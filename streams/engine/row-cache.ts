@@ -29,6 +29,12 @@ export class RowCache {
     return old;
   }
 
+  /** Nobody is expected to ask for it again. */
+  forget(tenant: TenantId, id: string): void {
+    this.#young.delete(tenant, id);
+    this.#old.delete(tenant, id);
+  }
+
   set(tenant: TenantId, id: string, row: unknown): void {
     if (this.#young.size >= this.#generation) {
       this.#old = this.#young;

@@ -31,9 +31,6 @@ export class RowWrites<A, R, K, I extends Row, E, X extends Work> {
   itemKeys(item: R | undefined): Keys {
     return item === undefined ? NO_KEYS : this.#machine.itemKeys(item);
   }
-  #words(item: R | undefined): readonly string[] {
-    return item === undefined ? NO_WORDS : this.#machine.itemWords(item);
-  }
   running(item: R | undefined): boolean {
     return item !== undefined && this.#machine.effect(item) !== undefined;
   }
@@ -42,9 +39,14 @@ export class RowWrites<A, R, K, I extends Row, E, X extends Work> {
     const key = markKey(tenant, id);
     const [was, is] = [before as K | undefined, after as K | undefined];
     writes.push(rowWrite('mark', key, this.#machine.rows.mark, is));
-    const due = (mark: K | undefined) => (mark === undefined ? undefined : this.#machine.markKeys(mark).due);
-    const at = (instant: number) => dueKey(instant, 'm', key);
-    writeIndex(writes, 'due', indexKey(due(was), at), indexKey(due(is), at));
+    const [from, to] = [this.#markDue(was), this.#markDue(is)];
+    if (from === to) return;
+    if (from !== undefined) writes.push(unindexed('due', dueKey(from, 'm', key)));
+    if (to !== undefined) writes.push(indexed('due', dueKey(to, 'm', key)));
+  }
+
+  #markDue(mark: K | undefined): number | undefined {
+    return mark === undefined ? undefined : this.#machine.markKeys(mark).due;
   }
 
   #item(writes: Write[], { tenant, id, before, after }: Change): void {
@@ -52,14 +54,19 @@ export class RowWrites<A, R, K, I extends Row, E, X extends Work> {
     const [was, is] = [before as R | undefined, after as R | undefined];
     const [from, to] = [this.itemKeys(was), this.itemKeys(is)];
     writes.push(rowWrite('item', key, this.#machine.rows.item, is));
-    const queued = (order: number) => queueKey(tenant, order, id);
-    writeIndex(writes, 'queue', indexKey(from.queue, queued), indexKey(to.queue, queued));
-    const due = (at: number) => dueKey(at, 'i', key);
-    writeIndex(writes, 'due', indexKey(from.due, due), indexKey(to.due, due));
-    writeIndex(writes, 'running', this.running(was) ? key : undefined, this.running(is) ? key : undefined);
-    if (this.#wordless) return;
-    const [had, has] = [this.#words(was), this.#words(is)];
-    for (const name of had) if (!has.includes(name)) writes.push({ table: 'words', key: itemKey(tenant, name), value: undefined });
+    if (from.queue !== to.queue) {
+      if (from.queue !== undefined) writes.push(unindexed('queue', queueKey(tenant, from.queue, id)));
+      if (to.queue !== undefined) writes.push(indexed('queue', queueKey(tenant, to.queue, id)));
+    }
+    if (from.due !== to.due) {
+      if (from.due !== undefined) writes.push(unindexed('due', dueKey(from.due, 'i', key)));
+      if (to.due !== undefined) writes.push(indexed('due', dueKey(to.due, 'i', key)));
+    }
+    const [ran, runs] = [this.running(was), this.running(is)];
+    if (ran !== runs) writes.push(runs ? indexed('running', key) : unindexed('running', key));
+    if (this.#wordless || was === undefined) return;
+    const has = is === undefined ? NO_WORDS : this.#machine.itemWords(is);
+    for (const name of this.#machine.itemWords(was)) if (!has.includes(name)) writes.push(unindexed('words', itemKey(tenant, name)));
   }
 }
 
@@ -67,12 +74,5 @@ function rowWrite<T>(table: Table, key: string, codec: RowCodec<T>, value: T | u
   return { table, key, value: value === undefined ? undefined : codec.encode(value) };
 }
 
-function indexKey(value: number | undefined, key: (value: number) => string): string | undefined {
-  return value === undefined ? undefined : key(value);
-}
-
-function writeIndex(writes: Write[], table: Table, was: string | undefined, is: string | undefined): void {
-  if (was === is) return;
-  if (was !== undefined) writes.push({ table, key: was, value: undefined });
-  if (is !== undefined) writes.push({ table, key: is, value: EMPTY });
-}
+const indexed = (table: Table, key: string): Write => ({ table, key, value: EMPTY });
+const unindexed = (table: Table, key: string): Write => ({ table, key, value: undefined });

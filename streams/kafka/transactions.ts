@@ -88,10 +88,10 @@ export class Transactions {
   async commit(records: readonly Placed[], inputs: Offsets, inputPartition: number): Promise<Written> {
     const { transactionalId } = this.#options;
     const who = { transactionalId, ...this.#producer };
-    const byPlace = Map.groupBy(records, ({ topic, partition }) => `${topic}/${partition}`);
+    const places = byPlace(records);
     const coordinator = await this.#cluster.findBroker({ nodeId: this.#transactionNode });
-    await this.#announce(coordinator, [...byPlace.values()]);
-    const [written] = await Promise.all([this.#produce(byPlace), this.#commitOffsets(coordinator, inputs, inputPartition)]);
+    await this.#announce(coordinator, places);
+    const [written] = await Promise.all([this.#produce(places), this.#commitOffsets(coordinator, inputs, inputPartition)]);
     await patiently(CONCURRENT, PRODUCE_TIMEOUT_MS, () => coordinator.endTxn({ ...who, transactionResult: true }));
     return written;
   }
@@ -110,9 +110,9 @@ export class Transactions {
   }
 
   /** One request for each leader; what is more than one batch may hold goes in further ones. */
-  async #produce(byPlace: ReadonlyMap<string, readonly Placed[]>): Promise<Written> {
+  async #produce(places: readonly (readonly Placed[])[]): Promise<Written> {
     const written = new Map<string, { readonly next: Offset; readonly time: Instant }>();
-    for (let left = [...byPlace.values()]; left.length > 0; ) {
+    for (let left = places; left.length > 0; ) {
       const batches = left.map((records): Batch => {
         const [first] = records as readonly [Placed, ...Placed[]];
         return { topic: first.topic, partition: first.partition, records: records.slice(0, nextSend(records)) };
@@ -158,6 +158,17 @@ export class Transactions {
     const coordinator = await this.#cluster.findBroker({ nodeId: this.#groupNode });
     await patiently(CONCURRENT, PRODUCE_TIMEOUT_MS, () => coordinator.txnOffsetCommit({ ...who, topics }));
   }
+}
+
+/** A transaction touches few places: they are looked through, where a map's key would have to be made for each record. */
+function byPlace(records: readonly Placed[]): readonly (readonly Placed[])[] {
+  const places: [Placed, ...Placed[]][] = [];
+  for (const record of records) {
+    const place = places.find(([{ topic, partition }]) => topic === record.topic && partition === record.partition);
+    if (place) place.push(record);
+    else places.push([record]);
+  }
+  return places;
 }
 
 /** Tries again what says that it is not yet possible, and did nothing. */
