@@ -65,11 +65,12 @@ export class Overlay<A, R, K, I extends Row, E, X extends Work> {
     };
   }
 
-  /** At opening: a tenant's first committed key in its queue. Returns the row that it names. */
-  primeQueue(key: string): { readonly tenant: TenantId; readonly item: ItemId } {
-    const tenant = tenantOf(key);
-    this.#queues.prime(tenant, key);
-    return { tenant, item: queueItem(key) };
+  /** At opening: a tenant's first committed keys in its queue, of so many asked for. Returns the row at its head. */
+  primeQueue(keys: readonly string[], asked: number): { readonly tenant: TenantId; readonly item: ItemId } {
+    const head = keys[0] as string;
+    const tenant = tenantOf(head);
+    this.#queues.prime(tenant, keys, asked);
+    return { tenant, item: queueItem(head) };
   }
 
   /** Reads the rows that inputs name in one go. */

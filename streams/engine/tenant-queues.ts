@@ -50,12 +50,12 @@ export class TenantQueues {
     return added;
   }
 
-  /** The first committed key of a tenant, as the store was asked for those of many at once; of a queue in use it is no news. */
-  prime(tenant: TenantId, head: string): void {
+  /** A tenant's first committed keys, when so many were asked for of many tenants at once; of a queue in use they are no news. */
+  prime(tenant: TenantId, keys: readonly string[], asked: number): void {
     if (this.#queues.has(tenant)) return;
     const queue = this.#queue(tenant);
-    queue.stored = [head];
-    queue.next = after(queue.stored);
+    queue.stored = [...keys];
+    queue.next = keys.length < asked ? undefined : after(queue.stored);
   }
 
   /** After the store was written. */

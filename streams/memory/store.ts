@@ -23,10 +23,15 @@ class SortedTable {
     if (had !== (value !== undefined)) this.#changed.add(key);
   }
 
-  heads(from: string, limit: number): readonly string[] {
-    const found: string[] = [];
-    for (let [head] = this.scan(from, 1, undefined); head && found.length < limit; [head] = this.scan(rangeEnd(tenantOf(head[0])), 1, undefined))
-      found.push(head[0]);
+  heads(from: string, tenants: number, each: number): readonly (readonly string[])[] {
+    const found: string[][] = [];
+    for (let at = from; found.length < tenants; ) {
+      const [first] = this.scan(at, 1, undefined);
+      if (!first) break;
+      const end = rangeEnd(tenantOf(first[0]));
+      found.push(this.scan(first[0], each, end).map(([key]) => key));
+      at = end;
+    }
     return found;
   }
 
@@ -117,7 +122,7 @@ function storeOf(disk: Disk, alive: () => boolean): Store {
     },
     get: (table, key) => disk.table(table).get(key),
     getMany: (table, keys) => keys.map((key) => disk.table(table).get(key)),
-    heads: (table, from, limit) => disk.table(table).heads(from, limit),
+    heads: (table, from, tenants, each) => disk.table(table).heads(from, tenants, each),
     scan: (table, from, limit, to) => disk.table(table).scan(from, limit, to),
     write(batch: readonly Write[], meta: Meta) {
       if (!alive()) throw new Error('this process is dead');

@@ -116,17 +116,17 @@ class RocksStore implements Store {
   }
 
   /** One iterator, one seek a tenant. */
-  heads(table: Table, from: string, limit: number): readonly string[] {
-    const found: string[] = [];
+  heads(table: Table, from: string, tenants: number, each: number): readonly (readonly string[])[] {
+    const found: string[][] = [];
     const iterator = this.#db._iterator({ gte: fullKey(table, from), lt: tableEnd(table), ...KEYS });
     try {
-      for (let at = fullKey(table, from); found.length < limit; ) {
+      for (let at = fullKey(table, from); found.length < tenants; ) {
         iterator._seekSync(at);
-        const key = iterator._nextvSync(1).rows[0];
-        if (!key) return found;
-        const text = Buffer.from(key.buffer, key.byteOffset + 2, key.byteLength - 2).toString();
-        found.push(text);
-        at = fullKey(table, rangeEnd(tenantOf(text)));
+        const keys = pairs(iterator._nextvSync(each).rows).map(([key]) => key.subarray(2).toString());
+        if (!keys[0]) return found;
+        const end = rangeEnd(tenantOf(keys[0]));
+        found.push(keys.filter((key) => key < end));
+        at = fullKey(table, end);
       }
       return found;
     } finally {

@@ -111,7 +111,7 @@ test('a thousand taken in one transaction are read once', async () => {
   const queues = new TenantQueues({
     get: (table, key) => store.get(table, key),
     getMany: (table, keys) => store.getMany(table, keys),
-    heads: (table, from, limit) => store.heads(table, from, limit),
+    heads: (table, from, tenants, each) => store.heads(table, from, tenants, each),
     scan(table, from, limit, to) {
       const found = store.scan(table, from, limit, to);
       read += found.length;
