@@ -38,6 +38,10 @@ export class Runtime implements GroupSubscription {
     this.#parts = parts;
   }
 
+  /** Open, or being opened. */
+  get partitions(): readonly number[] {
+    return [...this.#owned.keys()];
+  }
   get tasks(): ReadonlyMap<number, SupportTask> {
     return new Map([...this.#owned].flatMap(([partition, { opened }]) => (opened ? [[partition, opened.task] as const] : [])));
   }

@@ -14,6 +14,7 @@ import { kafkaLog } from '#streams/kafka/partition-log.ts';
 import { createSender } from '#streams/kafka/producer.ts';
 import { Reader } from '#streams/kafka/reader.ts';
 import { loadSchemas } from '#streams/kafka/registry.ts';
+import { StoresAhead } from '#streams/rocksdb/stores-ahead.ts';
 import { support } from '#streams/support/support.ts';
 import type { Config } from '../config.ts';
 import { isSigned } from '../internal.ts';
@@ -43,6 +44,7 @@ function ours({ masterKey }: Config, query: URLSearchParams, { target, signature
 
 export async function startRuntime({ config, log, metrics, watchdog, fail }: Context, createAgent: AgentMaker): Promise<Started> {
   mkdirSync(config.dataDir, { recursive: true });
+  const stores = new StoresAhead(join(config.dataDir, 'stores'));
   const client = (name: string) => createKafka({ ...config.kafka, clientId: `${config.instance}.${name}` });
   const warn = (message: string, error?: Error) => log.warn({ err: error }, message);
   const memberFile = join(config.dataDir, 'member-id');
@@ -71,7 +73,22 @@ export async function startRuntime({ config, log, metrics, watchdog, fail }: Con
   const knowledge = new Knowledge({ log: documents, codec, fail, warn });
   const agent = createAgent({ config, knowledge, metrics });
   const lag = new LagWatch({ reader, watchdog, metrics, warn });
-  const open = taskOpener({ lag, config, log, metrics, kafka, reader, codec, machine: support(codec), partitions, vault, knowledge, agent, topics: TOPICS });
+  const open = taskOpener({
+    lag,
+    config,
+    log,
+    metrics,
+    kafka,
+    reader,
+    codec,
+    machine: support(codec),
+    partitions,
+    vault,
+    knowledge,
+    agent,
+    stores,
+    topics: TOPICS,
+  });
   const runtime: Runtime = new Runtime({
     member,
     open,
@@ -92,6 +109,7 @@ export async function startRuntime({ config, log, metrics, watchdog, fail }: Con
   await vault.ready;
   void member.failed.then(fail);
   await watchdog.during('joining the group', () => member.join(runtime));
+  stores.keepOnly(runtime.partitions);
   watchdog.watch('the group', () => member.heartbeats);
   return {
     waitingFor: () => [...(member.alive ? [] : ['its group']), ...runtime.waitingFor, ...lag.waitingFor],

@@ -1,14 +1,12 @@
 /** Opens a partition's task on its real parts: RocksDB, Kafka, vault and agent. */
-import { join } from 'node:path';
 import { performance } from 'node:perf_hooks';
 import type { Logger } from 'pino';
 import { Counter, Gauge, Histogram, type Registry } from 'prom-client';
 import type { Codec } from '#schemas/codec.ts';
-import type { Clock, Log } from '#streams/engine/ports.ts';
+import type { Clock, Log, Stores } from '#streams/engine/ports.ts';
 import { Semaphore } from '#streams/engine/semaphore.ts';
 import { openTask } from '#streams/engine/task.ts';
 import type { Reader } from '#streams/kafka/reader.ts';
-import { rocksStores } from '#streams/rocksdb/store.ts';
 import type { Support } from '#streams/support/support.ts';
 import type { Config } from '../config.ts';
 import type { LagWatch } from '../lag.ts';
@@ -31,6 +29,7 @@ export type TaskParts = {
   readonly vault: Vault;
   readonly knowledge: Knowledge;
   readonly agent: Agent;
+  readonly stores: Stores;
   readonly topics: { readonly history: string; readonly words: string };
   readonly lag: LagWatch;
 };
@@ -48,8 +47,7 @@ const clock: Clock = {
 };
 
 export function taskOpener(parts: TaskParts): (partition: number) => Promise<Opened> {
-  const { config, log, machine, partitions, topics, kafka, codec } = parts;
-  const stores = rocksStores(join(config.dataDir, 'stores'));
+  const { config, log, machine, partitions, topics, kafka, codec, stores } = parts;
   const folds = new Semaphore(FOLDS_AT_ONCE);
   const client = { ...config.kafka, clientId: `${config.instance}.restorer` };
   const restoring = { kafka: client, schemas: codec.registered, partitions, topics, snapshots: { topic: SNAPSHOTS } };

@@ -3,6 +3,7 @@
  * Invariant 3: rows and the positions they reflect are in the same batch. No write is synced: the log is the truth, and a batch that a
  * crash loses is read from it again.
  */
+import { existsSync, readdirSync } from 'node:fs';
 import { rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { type Iterator as RocksIterator, RocksLevel } from 'rocksdb';
@@ -20,8 +21,8 @@ const LETTER_TABLE = new Map(Object.entries(TABLES).map(([table, letter]) => [le
 const KEYS = { keys: true, values: false, keyEncoding: 'buffer', valueEncoding: 'buffer' } as const;
 const BUFFERS = { keys: true, values: true, keyEncoding: 'buffer', valueEncoding: 'buffer' } as const;
 
-/** A full disk, or another opener in this process: the files are sound, and throwing them away would mend nothing. */
-const NOT_ITS_FAULT = /No space left|Disk quota|Too many open files|lock hold by current process/;
+/** A full disk, or another opener, in this process or another: the files are sound, and throwing them away would mend nothing. */
+const NOT_ITS_FAULT = /No space left|Disk quota|Too many open files|lock hold by current process|While lock file/;
 
 /** Of an opening that failed the binding says only that it did; RocksDB's own words stand in the cause. */
 function reasonOf(error: unknown): string {
@@ -29,8 +30,19 @@ function reasonOf(error: unknown): string {
   return cause instanceof Error ? reasonOf(cause) : message;
 }
 
+const directoryName = (partition: number) => `partition-${partition}`;
+
+/** Partitions of which there is a store on disk. */
+export function partitionsIn(directory: string): readonly number[] {
+  if (!existsSync(directory)) return [];
+  return readdirSync(directory).flatMap((name) => {
+    const partition = Number(/^partition-(\d+)$/.exec(name)?.[1] ?? Number.NaN);
+    return Number.isNaN(partition) ? [] : [partition];
+  });
+}
+
 export function rocksStores(directory: string): Stores {
-  const location = (partition: number) => join(directory, `partition-${partition}`);
+  const location = (partition: number) => join(directory, directoryName(partition));
   return {
     async open(partition) {
       let db: RocksLevel | undefined;

@@ -24,8 +24,8 @@ function logFile(at: string): string {
   return join(folder, logs.sort().at(-1) as string);
 }
 
-/** Writes in a process of its own until it has said `atLeast` batches, then kills it; the last number it said. */
-async function writeAndKill(at: string, atLeast: number): Promise<number> {
+/** Writes in a process of its own until it has said `atLeast` batches and `meanwhile` is done, then kills it; the last number it said. */
+async function writeAndKill(at: string, atLeast: number, meanwhile: () => Promise<unknown> = () => Promise.resolve()): Promise<number> {
   const child = spawn(process.execPath, [fileURLToPath(new URL('./store-writer.ts', import.meta.url)), at], { stdio: ['ignore', 'pipe', 'inherit'] });
   let said = '';
   const exited = new Promise((resolve) => child.once('exit', resolve));
@@ -34,6 +34,7 @@ async function writeAndKill(at: string, atLeast: number): Promise<number> {
   });
   const last = () => Number(said.slice(0, said.lastIndexOf('\n')).split('\n').at(-1) || 0);
   while (last() < atLeast && child.exitCode === null) await sleep(5);
+  await meanwhile();
   child.kill('SIGKILL');
   await exited;
   return last();
@@ -96,6 +97,14 @@ describe('a store on RocksDB', () => {
     await expect(others.open(0)).rejects.toMatchObject({ code: 'unavailable', message: expect.stringMatching(/lock hold/) });
     await store.close();
     await (await others.open(0)).close();
+  });
+
+  test('that another process has open says so, and nobody throws it away', async () => {
+    const at = directory();
+    await writeAndKill(at, 10, () => expect(rocksStores(at).open(0)).rejects.toMatchObject({ code: 'unavailable', message: expect.stringMatching(/lock/) }));
+    const store = await rocksStores(at).open(0);
+    expect(store.meta?.batch).toBeGreaterThanOrEqual(10);
+    await store.close();
   });
 
   test('whose write-ahead log lost its end holds exactly the batches before it', async () => {
