@@ -8,7 +8,7 @@ type Listener = (happened: Happened) => void;
 export class Lifecycle {
   readonly #listeners = new Map<string, Set<Listener>>();
 
-  publish(happened: Happened): void {
+  happened(happened: Happened): void {
     const { event } = happened;
     if ('request' in event) this.#tell(`${event.tenant}/${event.request}`, happened);
     if ('command' in event) this.#tell(`${event.tenant}/command/${event.command}`, happened);

@@ -56,13 +56,14 @@ async function start({ config, log, metrics, watchdog, fail }: Context): Promise
     partitions,
     topic: 'tenant.events',
     partitionOf: ({ tenant }) => partitionOf(tenant, partitions),
+    clock: { after },
+    // A result whose request is forgotten there must not stay here.
+    onWrite: (partition) => results.write(partition),
     onBatch(partition, batch, events) {
       for (const { event, offset, after } of events) {
         const happened = { event, offset, at: batch.time };
         view.take(happened, after);
-        measured.happened(happened);
-        submissions.happened(happened);
-        lifecycle.publish(happened);
+        for (const told of [measured, submissions, lifecycle]) told.happened(happened);
         if (event.type === 'request_forgotten') results.forget(partition, event.tenant, event.request);
       }
     },
@@ -115,6 +116,11 @@ async function start({ config, log, metrics, watchdog, fail }: Context): Promise
       await Promise.all([owners.close(), vault.close(), sender.close(), reader.close(), ends.close()]);
     },
   };
+}
+
+function after(ms: number, run: () => void): () => void {
+  const timer = setTimeout(run, ms);
+  return () => clearTimeout(timer);
 }
 
 await runMain(start);

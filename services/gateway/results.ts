@@ -1,6 +1,6 @@
 /** The results of finished requests, on disk as they came: sealed. They are opened for who may read them, and forgotten with their request. */
 import type { Codec } from '#schemas/codec.ts';
-import type { RequestId, TenantId } from '#schemas/ids.ts';
+import type { Offset, RequestId, TenantId } from '#schemas/ids.ts';
 import type { RecordOf } from '#schemas/records.ts';
 import type { Topic } from '#schemas/topics.ts';
 import { emptyMeta } from '#streams/engine/fold.ts';
@@ -10,10 +10,17 @@ export type Result = RecordOf<'support_result'>;
 const RESULTS: Topic = 'support.results';
 const VERSION = 1;
 
+/** Arrived and not yet written; undefined: to be dropped. */
+type Pending = Map<string, Uint8Array | undefined>;
+const MOST_PENDING = 1_000;
+
 export class Results {
   readonly #log: Pick<Log, 'follow'>;
   readonly #codec: Codec;
   readonly #stores: readonly Store[];
+  readonly #pending: readonly Pending[];
+  /** The position that the pending ones lead to. */
+  readonly #next: (Offset | undefined)[] = [];
   readonly #awaited = new Map<string, Set<() => void>>();
   readonly #stop = new AbortController();
   #runs: readonly Promise<void>[] = [];
@@ -27,6 +34,7 @@ export class Results {
     this.#log = log;
     this.#codec = codec;
     this.#stores = stores;
+    this.#pending = stores.map(() => new Map());
   }
 
   /** Resolves when each partition's results, as of now, are here. */
@@ -44,7 +52,8 @@ export class Results {
   }
 
   get(partition: number, tenant: TenantId, request: RequestId): Result | undefined {
-    const bytes = this.#stores[partition]?.get('words', `${tenant}/${request}`);
+    const [key, pending] = [`${tenant}/${request}`, this.#pending[partition]];
+    const bytes = pending?.has(key) ? pending.get(key) : this.#stores[partition]?.get('words', key);
     return bytes && this.#decode(bytes);
   }
 
@@ -69,13 +78,24 @@ export class Results {
   }
 
   forget(partition: number, tenant: TenantId, request: RequestId): void {
-    const store = this.#stores[partition];
-    if (store?.meta) store.write([{ table: 'words', key: `${tenant}/${request}`, value: undefined }], store.meta);
+    this.#pending[partition]?.set(`${tenant}/${request}`, undefined);
+  }
+
+  /** What has arrived and what is to be dropped, in one batch. */
+  write(partition: number): void {
+    const [store, pending, next] = [this.#stores[partition], this.#pending[partition], this.#next[partition]];
+    if (!store || !pending || (pending.size === 0 && next === undefined)) return;
+    const meta = store.meta ?? emptyMeta(VERSION, this.#stores.length);
+    const writes = [...pending].map(([key, value]): Write => ({ table: 'words', key, value }));
+    store.write(writes, { ...meta, positions: { ...meta.positions, words: next ?? meta.positions.words } });
+    pending.clear();
+    this.#next[partition] = undefined;
   }
 
   async close(): Promise<void> {
     this.#stop.abort();
     await Promise.all(this.#runs);
+    for (const partition of this.#stores.keys()) this.write(partition);
     await Promise.all(this.#stores.map((store) => store.close()));
   }
 
@@ -83,17 +103,23 @@ export class Results {
     let target: number | undefined;
     const from = store.meta?.positions.words ?? 0;
     for await (const { records, next, end } of this.#log.follow(RESULTS, partition, from, this.#stop.signal)) {
-      const results = records.flatMap(({ value }) => {
+      this.#next[partition] = next;
+      for (const { value } of records) {
         const result = value && this.#decode(value);
-        return result && value ? [{ result, value }] : [];
-      });
-      const writes: Write[] = results.map(({ result, value }) => ({ table: 'words', key: `${result.tenant}/${result.request}`, value }));
-      const meta = store.meta ?? emptyMeta(VERSION, this.#stores.length);
-      store.write(writes, { ...meta, positions: { ...meta.positions, words: next } });
-      for (const { result } of results) for (const arrived of [...(this.#awaited.get(`${result.tenant}/${result.request}`) ?? [])]) arrived();
+        if (result) this.#take(partition, `${result.tenant}/${result.request}`, value);
+      }
       target ??= end;
       if (next >= target) ready();
     }
+  }
+
+  #take(partition: number, key: string, value: Uint8Array): void {
+    const pending = this.#pending[partition] as Pending;
+    // A copy: as a view it would keep all that was fetched with it.
+    pending.set(key, Uint8Array.prototype.slice.call(value));
+    if (pending.size >= MOST_PENDING) this.write(partition);
+    const awaited = this.#awaited.get(key);
+    if (awaited) for (const arrived of [...awaited]) arrived();
   }
 
   #decode(bytes: Uint8Array): Result | undefined {

@@ -65,14 +65,15 @@ class Desk {
   account: Account | undefined;
   offset = 0;
   touched: Instant = 0;
+  /** The last ones, the oldest overwritten first. */
   readonly #latencies: number[] = [];
+  #taken = 0;
   #p95: number | null | undefined;
   readonly burn = new Map<number, number>();
   readonly recent = new Map<RequestId, Recent>();
 
   took(ms: number): void {
-    this.#latencies.push(ms);
-    if (this.#latencies.length > LATENCIES) this.#latencies.shift();
+    this.#latencies[this.#taken++ % LATENCIES] = ms;
     this.#p95 = undefined;
   }
   /** Sorted only when it is asked for and something has changed. */
@@ -82,12 +83,14 @@ class Desk {
   }
   spent(at: Instant, amount: number): void {
     const minute = Math.floor(at / MINUTE);
-    this.burn.set(minute, (this.burn.get(minute) ?? 0) + amount);
-    for (const old of this.burn.keys()) if (old < minute - MINUTES) this.burn.delete(old);
+    const before = this.burn.get(minute);
+    this.burn.set(minute, (before ?? 0) + amount);
+    if (before === undefined) for (const old of this.burn.keys()) if (old < minute - MINUTES) this.burn.delete(old);
   }
   /** All that is not the account. */
   clear(): void {
     this.#latencies.length = 0;
+    this.#taken = 0;
     this.#p95 = undefined;
     this.burn.clear();
     this.recent.clear();
@@ -100,8 +103,13 @@ class Desk {
   }
   /** A flood at the door must not push out what runs and what has ended. */
   #letGo(): void {
-    const atDoor = [...this.recent].filter(([, { stages }]) => stages.length <= 1 || stages.at(-1)?.stage === 'refused');
-    const oldest = atDoor.length > RECENT_AT_DOOR ? atDoor[0]?.[0] : this.recent.keys().next().value;
+    let [atDoor, oldest]: [number, RequestId | undefined] = [0, undefined];
+    for (const { request_id, stages } of this.recent.values()) {
+      if (stages.length > 1 && stages.at(-1)?.stage !== 'refused') continue;
+      oldest ??= request_id;
+      atDoor++;
+    }
+    if (atDoor <= RECENT_AT_DOOR) oldest = this.recent.keys().next().value;
     if (oldest) this.recent.delete(oldest);
   }
 }
@@ -110,6 +118,8 @@ export class View {
   readonly #desks = new Map<TenantId, Desk>();
   /** The desks that hold more than an account, the longest quiet first. */
   readonly #detailed = new Set<Desk>();
+  /** The last of them. */
+  #latest: Desk | undefined;
   readonly #clock: () => Instant;
   readonly #most: number;
   #logged: Instant = 0;
@@ -201,6 +211,8 @@ export class View {
   }
 
   #detail(desk: Desk): void {
+    if (desk === this.#latest) return;
+    this.#latest = desk;
     this.#detailed.delete(desk);
     this.#detailed.add(desk);
     if (this.#detailed.size <= this.#most) return;
@@ -289,8 +301,8 @@ const NAMES: Partial<Record<Event['type'], string>> = {
 export function stageOf({ event, at, offset }: Happened): Stage | undefined {
   const stage = NAMES[event.type];
   if (stage === undefined) return undefined;
-  const end = event.type === 'request_finished' ? { outcome: event.outcome, reason: event.reason } : {};
-  return { stage, at, offset, ...('step' in event ? { step: event.step } : {}), ...end };
+  if (event.type === 'request_finished') return { stage, at, offset, outcome: event.outcome, reason: event.reason };
+  return 'step' in event ? { stage, at, offset, step: event.step } : { stage, at, offset };
 }
 
 export function stagesOfMark(mark: Mark | undefined): readonly Stage[] {

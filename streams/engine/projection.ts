@@ -7,9 +7,11 @@ import { EvenkeelError } from '#schemas/errors.ts';
 import type { Batch } from '#schemas/events.ts';
 import type { Offset } from '#schemas/ids.ts';
 import { Folder } from './fold.ts';
-import { HistoryReader } from './history.ts';
+import { HistoryReader, type Transaction } from './history.ts';
 import type { Machine, Row, State, Work } from './machine.ts';
-import type { Log, Store, Stores } from './ports.ts';
+import type { Clock, Log, Store, Stores } from './ports.ts';
+
+const WRITE_MS = 500;
 
 export type Seen<A, R, K, E> = { readonly event: E; readonly offset: Offset; readonly after: State<A, R, K> };
 export type ProjectionOptions<A, R, K, I extends Row, E, X extends Work> = {
@@ -21,6 +23,13 @@ export type ProjectionOptions<A, R, K, I extends Row, E, X extends Work> = {
   /** After each transaction was folded. */
   readonly onBatch?: (partition: number, batch: Batch, events: readonly Seen<A, R, K, E>[]) => void;
   readonly partitionOf: (row: Row) => number;
+  /**
+   * With it a store is written twice a second at most: a row that changes many times meanwhile is written once, and one that came and went
+   * not at all. A crash folds the last half second again.
+   */
+  readonly clock?: Pick<Clock, 'after'>;
+  /** What else must not fall behind this partition's store is written here, before it. */
+  readonly onWrite?: (partition: number) => void;
 };
 export interface Projection<A, R, K> {
   /** Every partition was folded to the end that its log had at opening. */
@@ -70,6 +79,9 @@ class ProjectedPartition<A, R, K, I extends Row, E, X extends Work> {
   readonly #signal: AbortSignal;
   #folder!: Folder<A, R, K, I, E, X>;
   store!: Store;
+  /** Cancels the write that is due. */
+  #later: (() => void) | undefined;
+  readonly #unwritten = Promise.withResolvers<never>();
   #markReady!: () => void;
   readonly ready = new Promise<void>((resolve) => {
     this.#markReady = resolve;
@@ -88,6 +100,7 @@ class ProjectedPartition<A, R, K, I extends Row, E, X extends Work> {
     if (version !== undefined && version !== machine.version) await this.#rebuild();
   }
   async close(): Promise<void> {
+    if (this.#later) this.#write();
     await this.store.close();
   }
 
@@ -100,11 +113,11 @@ class ProjectedPartition<A, R, K, I extends Row, E, X extends Work> {
 
   async run(): Promise<void> {
     try {
-      await this.#follow();
+      await Promise.race([this.#follow(), this.#unwritten.promise]);
     } catch (error) {
       if (!(error instanceof EvenkeelError) || error.code !== 'store_ahead') throw error;
       await this.#rebuild();
-      await this.#follow();
+      await Promise.race([this.#follow(), this.#unwritten.promise]);
     }
   }
 
@@ -117,13 +130,46 @@ class ProjectedPartition<A, R, K, I extends Row, E, X extends Work> {
         const transaction = reader.push(record);
         if (!transaction) continue;
         const seen: Seen<A, R, K, E>[] = [];
-        this.#folder.add(transaction, (event, offset, after) => seen.push({ event, offset, after }));
+        this.#fold(transaction, seen);
         this.#options.onBatch?.(this.#partition, transaction.batch, seen);
       }
-      this.#folder.flush();
+      this.#writeSoon();
       target ??= end;
       if (next >= target) this.#markReady();
     }
+  }
+
+  #fold(transaction: Transaction<E>, seen: Seen<A, R, K, E>[]): void {
+    try {
+      this.#folder.add(transaction, (event, offset, after) => seen.push({ event, offset, after }));
+    } catch (error) {
+      // Half of a transaction is not written.
+      this.#unschedule();
+      throw error;
+    }
+  }
+
+  #unschedule(): void {
+    this.#later?.();
+    this.#later = undefined;
+  }
+
+  #writeSoon(): void {
+    const { clock } = this.#options;
+    if (!clock) return this.#write();
+    this.#later ??= clock.after(WRITE_MS, () => {
+      try {
+        this.#write();
+      } catch (error) {
+        this.#unwritten.reject(error as Error);
+      }
+    });
+  }
+
+  #write(): void {
+    this.#unschedule();
+    this.#options.onWrite?.(this.#partition);
+    this.#folder.flush();
   }
 
   #use(store: Store): void {

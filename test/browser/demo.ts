@@ -200,7 +200,7 @@ export class Storyteller {
     if (request) this.#rows.set(`${event.tenant}/${request}`, after);
     const happened = { event, offset: this.#offset++, at: Math.round(at) };
     this.#view.take(happened, after);
-    this.#lifecycle.publish(happened);
+    this.#lifecycle.happened(happened);
   }
 
   #state(tenant: TenantId, request: string, conversation: string): Rows {

@@ -139,7 +139,7 @@ async function openGateway({ runtime, log, send, vault, verdictMs, stores }: Sha
       for (const { event, offset, after } of events) {
         view.take({ event, offset, at: batch.time }, after);
         submissions.happened({ event, offset, at: batch.time });
-        lifecycle.publish({ event, offset, at: batch.time });
+        lifecycle.happened({ event, offset, at: batch.time });
         if (event.type === 'request_forgotten') results.forget(partition, event.tenant, event.request);
       }
     },
