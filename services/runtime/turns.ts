@@ -41,6 +41,7 @@ export type AgentAnswer = {
   readonly retryAfterMs?: number | null;
 };
 export type AgentJournal = Pick<StepJournal, 'step' | 'left' | 'state'>;
+/** It answers when none of its calls runs any more: nobody will abort them after that. */
 export type Agent = (ask: AgentAsk, journal: AgentJournal, signal: AbortSignal) => Promise<AgentAnswer>;
 export type TurnParts = {
   readonly agent: Agent;
@@ -63,22 +64,34 @@ const NO_LONGER = new EvenkeelError('fenced', 'this turn no longer runs');
 export function turns(parts: TurnParts, task: SupportTask): Effects<RunTurn> {
   return {
     start(work) {
-      const abort = new AbortController();
-      void runTurn(parts, task, work, abort.signal);
-      return { key: work.key, abort: () => abort.abort(NO_LONGER) };
+      const life: Life = { abort: new AbortController(), ending: false, over: false };
+      void runTurn(parts, task, work, life);
+      return { key: work.key, abort: () => end(life) };
     },
   };
 }
 
-async function runTurn(parts: TurnParts, task: SupportTask, work: RunTurn, signal: AbortSignal): Promise<void> {
+/** A turn's call can be aborted until its end is offered; then nothing of it listens any more. `over`: the task no longer wants it. */
+type Life = { readonly abort: AbortController; ending: boolean; over: boolean };
+
+/** Every turn that ends by itself comes here too, where telling its signal would cost more than a digest. */
+function end(life: Life): void {
+  life.over = true;
+  if (!life.ending) life.abort.abort(NO_LONGER);
+}
+
+async function runTurn(parts: TurnParts, task: SupportTask, work: RunTurn, life: Life): Promise<void> {
+  const { signal } = life.abort;
   try {
     const journal = journalOf(parts, task, work, signal);
     const answer = await answerOf(parts, task, work, journal, signal);
-    if (signal.aborted) return;
-    await task.offer(await finishOf(parts, work, answer));
+    if (life.over) return;
+    const finish = await finishOf(parts, work, answer);
+    life.ending = true;
+    await task.offer(finish);
     await journal.recorded();
   } catch (error) {
-    if (signal.aborted) return;
+    if (life.over) return;
     await giveUp(parts, task, work, error as Error);
   }
 }
