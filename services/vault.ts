@@ -28,12 +28,17 @@ export type VaultOptions = {
   readonly codec: Codec;
   readonly masterKey: Uint8Array;
   readonly partitions: number;
+  /** As many words are kept open for whoever opens them next, once: a runtime opens a message when it comes and when its turn begins. */
+  readonly keptOpen?: number;
   /** For simulation. A nonce must never come twice under one key. */
   readonly random?: (bytes: number) => Uint8Array;
 };
 
 /** A person's key, and its id as ciphertexts name it. */
 type Unwrapped = { readonly key: KeyObject; readonly id: Buffer };
+
+/** Opened a moment ago, and what was opened. */
+type Opened = { readonly at: string; readonly sealed: Uint8Array; readonly words: Uint8Array };
 
 const KEYS: Topic = 'tenant.keys';
 const VERSION = 1;
@@ -45,6 +50,8 @@ const HEADER = 1 + KEY_ID + NONCE;
 const KEY_WAIT_MS = 5_000;
 const UNWRAPPED_KEYS = 20_000;
 const RANDOM_POOL = 4_096;
+/** Longer ones are opened again. */
+const LONGEST_KEPT_OPEN = 2_048;
 
 export function openVault(options: VaultOptions): Vault {
   return new KafkaVault(options);
@@ -57,6 +64,8 @@ class KafkaVault implements Vault {
   readonly #wrapped = new Map<string, Uint8Array>();
   readonly #newest = new Map<string, string>();
   readonly #unwrapped = new Map<string, Unwrapped>();
+  /** By tenant, person and place, the oldest first. */
+  readonly #opened = new Map<string, Opened>();
   /** Keys with a tombstone: their words are gone, whoever still waits for them or was just writing them. */
   readonly #erased = new Set<string>();
   readonly #random: (bytes: number) => Uint8Array;
@@ -79,7 +88,7 @@ class KafkaVault implements Vault {
     const at = this.#newest.get(`${tenant}/${person}`) ?? (await this.#make(tenant, person));
     const [nonce, { key, id }] = [this.#random(NONCE), this.#key(at)];
     const cipher = createCipheriv('aes-256-gcm', key, nonce);
-    cipher.setAAD(associated(tenant, person, place));
+    cipher.setAAD(Buffer.from(associated(tenant, person, place)));
     const sealed = Buffer.allocUnsafe(HEADER + words.byteLength + TAG);
     sealed[0] = VERSION;
     sealed.set(id, 1);
@@ -92,6 +101,9 @@ class KafkaVault implements Vault {
   }
 
   async open(tenant: TenantId, person: PersonId, place: string, sealed: Uint8Array): Promise<Uint8Array> {
+    const data = associated(tenant, person, place);
+    const kept = this.#takeOpened(data, sealed);
+    if (kept) return kept;
     const bytes = Buffer.from(sealed.buffer, sealed.byteOffset, sealed.byteLength);
     if (bytes.length < HEADER + TAG || bytes[0] !== VERSION) throw new EvenkeelError('sealed_unreadable', 'not sealed words of a known version');
     const at = `${tenant}/${person}/${bytes.subarray(1, 1 + KEY_ID).toString('hex')}`;
@@ -99,11 +111,12 @@ class KafkaVault implements Vault {
     const { key } = this.#key(at);
     try {
       const decipher = createDecipheriv('aes-256-gcm', key, bytes.subarray(1 + KEY_ID, HEADER));
-      decipher.setAAD(associated(tenant, person, place));
+      decipher.setAAD(Buffer.from(data));
       decipher.setAuthTag(bytes.subarray(-TAG));
       const words = decipher.update(bytes.subarray(HEADER, -TAG));
       // It keeps nothing back here either: this is where the tag is compared.
       decipher.final();
+      this.#keepOpen(data, { at, sealed, words });
       return words;
     } catch (cause) {
       throw new EvenkeelError('sealed_unreadable', `the words of ${place} do not open under this person's key`, { cause });
@@ -112,6 +125,22 @@ class KafkaVault implements Vault {
 
   async close(): Promise<void> {
     this.#stop.abort();
+  }
+
+  /** The same bytes for the same tenant, person and place, under a key that was not erased since. */
+  #takeOpened(data: string, sealed: Uint8Array): Uint8Array | undefined {
+    const kept = this.#opened.get(data);
+    if (!kept || Buffer.compare(kept.sealed, sealed) !== 0) return undefined;
+    this.#opened.delete(data);
+    return this.#wrapped.has(kept.at) ? kept.words : undefined;
+  }
+
+  #keepOpen(data: string, opened: Opened): void {
+    const { keptOpen = 0 } = this.#options;
+    if (keptOpen === 0 || opened.words.byteLength > LONGEST_KEPT_OPEN) return;
+    const oldest = this.#opened.size >= keptOpen ? this.#opened.keys().next().value : undefined;
+    if (oldest !== undefined) this.#opened.delete(oldest);
+    this.#opened.set(data, opened);
   }
 
   /** Side by side first seals of a person make one key. */
@@ -165,6 +194,7 @@ class KafkaVault implements Vault {
     this.#erased.add(at);
     this.#wrapped.delete(at);
     this.#unwrapped.delete(at);
+    for (const [data, opened] of this.#opened) if (opened.at === at) this.#opened.delete(data);
     const who = at.slice(0, at.lastIndexOf('/'));
     if (this.#newest.get(who) === at) this.#newest.delete(who);
     this.#arrived(at);
@@ -227,8 +257,9 @@ class KafkaVault implements Vault {
   }
 }
 
-function associated(tenant: TenantId, person: PersonId, place: string): Uint8Array {
-  return Buffer.from(`${tenant}\n${person}\n${place}`);
+/** The associated data: whose words they are, and where they belong. */
+function associated(tenant: TenantId, person: PersonId, place: string): string {
+  return `${tenant}\n${person}\n${place}`;
 }
 
 /** Random bytes cost per call, not per byte. Each byte is handed out once. */

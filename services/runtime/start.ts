@@ -30,6 +30,8 @@ import { taskOpener } from './tasks.ts';
 import type { Agent } from './turns.ts';
 import { watchedLog } from './watched-log.ts';
 
+/** Messages that came and whose turns have not begun: as many as are asked of a busy machine at once, of 2 KiB at most. */
+const KEPT_OPEN = 8_192;
 const TOPICS = { history: 'tenant.events', words: 'support.steps' };
 
 export type AgentMaker = (parts: { readonly config: Config; readonly knowledge: Knowledge; readonly metrics: Registry }) => Agent;
@@ -67,7 +69,7 @@ export async function startRuntime({ config, log, metrics, watchdog, fail }: Con
     }),
     watchdog,
   );
-  const vault = openVault({ log: kafka, send: (records) => sender.send(records), codec, masterKey: config.masterKey, partitions });
+  const vault = openVault({ log: kafka, send: (records) => sender.send(records), codec, masterKey: config.masterKey, partitions, keptOpen: KEPT_OPEN });
   void vault.failed.then(fail);
   // Not the vault's follower: a partition that opens would wait for its long poll.
   const knowledge = new Knowledge({ log: documents, codec, fail, warn });
