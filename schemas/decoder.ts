@@ -12,7 +12,7 @@ export type Decode<T> = (bytes: Uint8Array, from: number, to: number) => T;
  * Ids, step names and days come again and again: one string for all of them costs no memory and its hash is known. Each has a place by its
  * bytes, which are kept beside it as words of four, to be compared.
  */
-const KEPT_STRINGS = 1 << 16;
+const KEPT_STRINGS = 1 << 14;
 const KEPT_WORDS = 12;
 const LONGEST_KEPT = 4 * KEPT_WORDS;
 

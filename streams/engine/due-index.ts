@@ -3,8 +3,10 @@
  * for each would cost more than their decisions. No timer is lost: the bound is never later than the first key.
  */
 import type { Instant } from '#schemas/ids.ts';
-import { dueLimit, dueTime } from './keys.ts';
+import { dueLimit, duePage, dueRow, dueTime, tenantOf } from './keys.ts';
+import type { Row } from './machine.ts';
 import type { View, Write } from './ports.ts';
+import { waitingIn } from './queue-pages.ts';
 
 export class DueIndex {
   readonly #view: View;
@@ -15,10 +17,19 @@ export class DueIndex {
     this.#view = view;
   }
 
-  /** Keys that are due at `now`, the earliest first, at most `most`. */
-  until(now: Instant, most: number): readonly string[] {
+  /** Rows that are due at `now`, those of the earliest keys first: `most`, or a page of a queue more, and then there may be others. */
+  until(now: Instant, most: number): readonly Row[] {
     if (this.#first === undefined || this.#first > now) return [];
-    return this.#view.scan('due', '', most, dueLimit(now)).map(([key]) => key);
+    const rows: Row[] = [];
+    for (const [key] of this.#view.scan('due', '', most, dueLimit(now))) {
+      if (rows.length >= most) break;
+      const page = duePage(key);
+      if (page === undefined) rows.push(dueRow(key));
+      else
+        for (const { item, due } of waitingIn(page, this.#view.get('queue', page)))
+          if (due !== undefined && due <= now) rows.push({ tenant: tenantOf(page), item });
+    }
+    return rows;
   }
 
   /** What a transaction wrote. */

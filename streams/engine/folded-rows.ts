@@ -32,7 +32,7 @@ export class FoldedRows<A, R, K, I extends Row, E, X extends Work> {
     this.#most = most;
     this.#machine = machine;
     this.#store = store;
-    this.#writes = new RowWrites(machine, store.scan('words', '', 1).length === 0);
+    this.#writes = new RowWrites(machine, store, store.scan('words', '', 1).length === 0);
     const empty = store.meta === undefined && store.scan('account', '', 1).length === 0;
     this.#stored = empty ? new SeenKeys() : undefined;
   }
@@ -84,6 +84,7 @@ export class FoldedRows<A, R, K, I extends Row, E, X extends Work> {
     const writes: Write[] = [];
     for (const cells of withoutAccounts ? [this.#changed] : [this.#changed, this.#changedAccounts])
       for (const cell of cells) if (cell.before !== undefined || cell.after !== undefined) this.#writes.add(writes, cell.table, cell);
+    this.#writes.addPages(writes, withoutAccounts);
     return writes;
   }
 

@@ -25,15 +25,19 @@ export const wordsKey = (tenant: TenantId, mark: MarkId, step: string): string =
 /** Past every key that begins with `prefix/`: `0` is the byte after `/`. */
 export const rangeEnd = (prefix: string): string => `${prefix}0`;
 
+/** Of a page of a tenant's queue. */
+export const pageKey = (tenant: TenantId, page: number): string => `${tenant}/${hex(page)}`;
 export const queueKey = (tenant: TenantId, order: number, item: ItemId): string => `${tenant}/${hex(order)}/${item}`;
 /** No two items of a tenant have the same order. */
 export const queueOrder = (key: string): number => Number.parseInt(key.slice(key.indexOf('/') + 1, key.indexOf('/') + 15), 16);
 export const queueItem = (key: string): ItemId => key.slice(key.indexOf('/') + 16);
 export const tenantOf = (key: string): TenantId => key.slice(0, key.indexOf('/')) as TenantId;
 
-export const dueKey = (due: Instant, kind: 'i' | 'm', rowKey: string): string => `${hex(due)}/${kind}/${rowKey}`;
+export const dueKey = (due: Instant, kind: 'i' | 'm' | 'q', rowKey: string): string => `${hex(due)}/${kind}/${rowKey}`;
 export const dueLimit = (now: Instant): string => `${hex(now)}0`;
 export const dueTime = (key: string): Instant => Number.parseInt(key.slice(0, 14), 16);
+/** The page of a queue in which something is due; undefined: a row is. */
+export const duePage = (key: string): string | undefined => (key[15] === 'q' ? key.slice(17) : undefined);
 /** The row that is due. */
 export function dueRow(key: string): { readonly tenant: TenantId; readonly item?: ItemId; readonly mark?: MarkId } {
   const row = key.slice(17);

@@ -3,10 +3,12 @@
  * what the last one did. Secondary keys are derived from the rows before and after; `evolve` never touches one.
  * Invariant 3: what `writes` returns is, with the position, one batch of the store.
  */
+import { EvenkeelError } from '#schemas/errors.ts';
 import type { Instant, Offset, TenantId } from '#schemas/ids.ts';
 import { itemKey, markKey, queueItem, queueKey, tenantOf, wordsKey, wordsName } from './keys.ts';
 import type { ItemId, Machine, Output, Row, State, Work } from './machine.ts';
 import type { View, Write } from './ports.ts';
+import { pageEnd, waitingIn } from './queue-pages.ts';
 import { RowCache } from './row-cache.ts';
 import { RowMap } from './row-map.ts';
 import { type RowTable, RowWrites } from './row-writes.ts';
@@ -44,7 +46,7 @@ export class Overlay<A, R, K, I extends Row, E, X extends Work> {
     this.#machine = machine;
     this.#view = view;
     this.#queues = new TenantQueues(view);
-    this.#rowWrites = new RowWrites(machine);
+    this.#rowWrites = new RowWrites(machine, view);
   }
 
   state(row: Row): State<A, R, K> {
@@ -65,12 +67,13 @@ export class Overlay<A, R, K, I extends Row, E, X extends Work> {
     };
   }
 
-  /** At opening: a tenant's first committed keys in its queue, of so many asked for. Returns the row at its head. */
-  primeQueue(keys: readonly string[], asked: number): { readonly tenant: TenantId; readonly item: ItemId } {
-    const head = keys[0] as string;
-    const tenant = tenantOf(head);
-    this.#queues.prime(tenant, keys, asked);
-    return { tenant, item: queueItem(head) };
+  /** At opening: the first committed page of a tenant's queue. Returns the row that waits first. */
+  primeQueue(key: string, page: Uint8Array): { readonly tenant: TenantId; readonly item: ItemId } {
+    const [tenant, waiting] = [tenantOf(key), waitingIn(key, page)];
+    const [first] = waiting;
+    if (!first) throw new EvenkeelError('wedged', `the page ${key} of a queue is empty`);
+    this.#queues.prime(tenant, waiting, pageEnd(key));
+    return { tenant, item: first.item };
   }
 
   /** Reads the rows that inputs name in one go. */
@@ -144,6 +147,7 @@ export class Overlay<A, R, K, I extends Row, E, X extends Work> {
       // What came and went within the transaction was never in the store.
       for (const cell of this.#cells[table].values()) if (cell.before !== undefined || cell.after !== undefined) this.#rowWrites.add(writes, table, cell);
     }
+    this.#rowWrites.addPages(writes);
     this.#writeWords(writes, wordsFrom);
     return writes;
   }

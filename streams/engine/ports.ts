@@ -64,8 +64,8 @@ export interface View {
   get(table: Table, key: string): Uint8Array | undefined;
   /** One by one a point read costs ten times as much. */
   getMany(table: Table, keys: readonly string[]): readonly (Uint8Array | undefined)[];
-  /** Of each of the first `tenants` that have one, its first keys not before `from`, at most `each`, in order. Keys begin with `tenant/`. */
-  heads(table: Table, from: string, tenants: number, each: number): readonly (readonly string[])[];
+  /** Of each of the first `tenants` that have one, its first entry not before `from`, in order. Keys begin with `tenant/`. */
+  heads(table: Table, from: string, tenants: number): readonly (readonly [string, Uint8Array])[];
   /** Entries with `from` <= key < `to` (undefined: the table's end), in byte order of UTF-8 keys, at most `limit`. */
   scan(table: Table, from: string, limit: number, to?: string): readonly (readonly [string, Uint8Array])[];
 }

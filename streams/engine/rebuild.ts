@@ -12,8 +12,6 @@ import type { Store } from './ports.ts';
 import type { Wanted } from './running.ts';
 
 const PAGE = 1_000;
-/** Of a tenant's queue: its head, and who is the head when that one was dispatched. */
-const HEAD_KEYS = 2;
 
 type Parts<A, R, K, I extends Row, E, X extends Work> = {
   readonly machine: Machine<A, R, K, I, E, X>;
@@ -46,7 +44,7 @@ function* waitingTenants<A, R, K, I extends Row, E, X extends Work>({
   heads: most,
 }: Parts<A, R, K, I, E, X>): Generator<readonly TenantId[], undefined> {
   for (let from = ''; ; ) {
-    const heads = store.heads('queue', from, most, HEAD_KEYS).map((keys) => overlay.primeQueue(keys, HEAD_KEYS));
+    const heads = store.heads('queue', from, most).map(([key, page]) => overlay.primeQueue(key, page));
     overlay.prefetch(heads);
     const last = heads.at(-1);
     if (last) yield heads.map(({ tenant }) => tenant);

@@ -7,7 +7,6 @@ import type { Instant, TenantId } from '#schemas/ids.ts';
 import type { DueIndex } from './due-index.ts';
 import { type FairQueue, keptSlots } from './fair-queue.ts';
 import type { Entry } from './inbox.ts';
-import { dueRow } from './keys.ts';
 import type { Charge, Machine, Output, Row, State, Work } from './machine.ts';
 import type { Overlay } from './overlay.ts';
 
@@ -64,14 +63,13 @@ export class Round<A, R, K, I extends Row, E, X extends Work> {
   wake(): void {
     const { due: index, machine, overlay, now } = this.#parts;
     const due = index.until(now, MOST_WAKES);
-    this.more ||= due.length === MOST_WAKES;
-    for (const key of due) {
-      const row = dueRow(key);
+    this.more ||= due.length >= MOST_WAKES;
+    for (const row of due) {
       const { item, mark } = overlay.state(row);
       const still = row.item === undefined ? mark && machine.markKeys(mark).due : item && machine.itemKeys(item).due;
       // Another deadline of the same row may be due as well, where the one of this key has gone with an input of this round.
       if (still === undefined || still > now) continue;
-      if (this.#decide(machine.wake(row)) === 0) throw new EvenkeelError('wedged', `the wake of ${key} changed nothing`);
+      if (this.#decide(machine.wake(row)) === 0) throw new EvenkeelError('wedged', `the wake of ${row.tenant}/${row.item ?? row.mark} changed nothing`);
     }
   }
 

@@ -1,8 +1,9 @@
 /** What a changed row writes: itself and the secondary keys that follow from it, before and after (invariant 3). */
 import type { TenantId } from '#schemas/ids.ts';
-import { dueKey, itemKey, markKey, queueKey } from './keys.ts';
+import { dueKey, itemKey, markKey } from './keys.ts';
 import type { Keys, Machine, Row, RowCodec, Work } from './machine.ts';
-import type { Table, Write } from './ports.ts';
+import type { Table, View, Write } from './ports.ts';
+import { QueuePages } from './queue-pages.ts';
 
 const EMPTY = new Uint8Array(0);
 const NO_KEYS: Keys = {};
@@ -14,11 +15,13 @@ export type RowTable = 'account' | 'item' | 'mark';
 
 export class RowWrites<A, R, K, I extends Row, E, X extends Work> {
   readonly #machine: Machine<A, R, K, I, E, X>;
+  readonly #pages: QueuePages;
   readonly #wordless: boolean;
 
-  /** `wordless`: the store holds no words, so that there are none to drop. */
-  constructor(machine: Machine<A, R, K, I, E, X>, wordless = false) {
+  /** `view`: the store that is written. `wordless`: it holds no words, so that there are none to drop. */
+  constructor(machine: Machine<A, R, K, I, E, X>, view: View, wordless = false) {
     this.#machine = machine;
+    this.#pages = new QueuePages(view);
     this.#wordless = wordless;
   }
 
@@ -26,6 +29,11 @@ export class RowWrites<A, R, K, I extends Row, E, X extends Work> {
     if (table === 'account') writes.push(rowWrite('account', change.tenant, this.#machine.rows.account, change.after as A));
     else if (table === 'mark') this.#mark(writes, change);
     else this.#item(writes, change);
+  }
+
+  /** After the rows of a batch: the pages of queues that they have changed. `held`: they are wanted at the end alone, unless they are too many. */
+  addPages(writes: Write[], held = false): void {
+    this.#pages.writes(writes, held);
   }
 
   itemKeys(item: R | undefined): Keys {
@@ -54,13 +62,12 @@ export class RowWrites<A, R, K, I extends Row, E, X extends Work> {
     const [was, is] = [before as R | undefined, after as R | undefined];
     const [from, to] = [this.itemKeys(was), this.itemKeys(is)];
     writes.push(rowWrite('item', key, this.#machine.rows.item, is));
-    if (from.queue !== to.queue) {
-      if (from.queue !== undefined) writes.push(unindexed('queue', queueKey(tenant, from.queue, id)));
-      if (to.queue !== undefined) writes.push(indexed('queue', queueKey(tenant, to.queue, id)));
-    }
-    if (from.due !== to.due) {
-      if (from.due !== undefined) writes.push(unindexed('due', dueKey(from.due, 'i', key)));
-      if (to.due !== undefined) writes.push(indexed('due', dueKey(to.due, 'i', key)));
+    if (from.queue !== to.queue || from.due !== to.due) {
+      if (from.queue !== undefined && from.queue !== to.queue) this.#pages.set(tenant, from.queue, undefined);
+      if (to.queue !== undefined) this.#pages.set(tenant, to.queue, { order: to.queue, due: to.due, item: id });
+      const [had, has] = [ownDue(from), ownDue(to)];
+      if (had !== has && had !== undefined) writes.push(unindexed('due', dueKey(had, 'i', key)));
+      if (had !== has && has !== undefined) writes.push(indexed('due', dueKey(has, 'i', key)));
     }
     const [ran, runs] = [this.running(was), this.running(is)];
     if (ran !== runs) writes.push(runs ? indexed('running', key) : unindexed('running', key));
@@ -74,5 +81,7 @@ function rowWrite<T>(table: Table, key: string, codec: RowCodec<T>, value: T | u
   return { table, key, value: value === undefined ? undefined : codec.encode(value) };
 }
 
+/** What waits is due with its page. */
+const ownDue = ({ queue, due }: Keys): number | undefined => (queue === undefined ? due : undefined);
 const indexed = (table: Table, key: string): Write => ({ table, key, value: EMPTY });
 const unindexed = (table: Table, key: string): Write => ({ table, key, value: undefined });

@@ -11,10 +11,11 @@ import { DueIndex } from './due-index.ts';
 import { type FairQueue, keptSlots } from './fair-queue.ts';
 import { emptyMeta, metaAfter } from './fold.ts';
 import { type Consumed, type Entry, Inbox } from './inbox.ts';
-import { queueKey, wordsKey } from './keys.ts';
+import { wordsKey } from './keys.ts';
 import type { Output, Row, State, Work } from './machine.ts';
 import { Overlay } from './overlay.ts';
 import type { Meta, Offsets, PartitionLog, Store } from './ports.ts';
+import { countBefore } from './queue-pages.ts';
 import { rebuild } from './rebuild.ts';
 import { discard, type Recovery, recover } from './recover.ts';
 import { Round } from './round.ts';
@@ -136,7 +137,7 @@ class PartitionTask<A, R, K, I extends Row, E, X extends Work> implements Task<A
   explain({ tenant, item }: { readonly tenant: TenantId; readonly item: string }): ReturnType<Task<A, R, K, I>['explain']> {
     const row = this.peek({ tenant, item }).item;
     const order = row && this.#options.machine.itemKeys(row).queue;
-    const before = order === undefined ? 0 : this.store.scan('queue', `${tenant}/`, MOST_COUNTED, queueKey(tenant, order, item)).length;
+    const before = order === undefined ? 0 : countBefore(this.store, tenant, order, MOST_COUNTED);
     const { cap } = this.#options;
     const free = cap - this.#runningCount;
     return { before, ...this.#fair.explain(tenant, this.#time.now()), full: free <= 0 || (free <= keptSlots(cap) && this.#fair.isOver(tenant)) };

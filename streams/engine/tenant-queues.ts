@@ -5,9 +5,12 @@
  */
 import type { TenantId } from '#schemas/ids.ts';
 import { Heap } from './heap.ts';
-import { queueOrder, rangeEnd } from './keys.ts';
+import { queueKey, queueOrder } from './keys.ts';
 import type { View } from './ports.ts';
+import { readQueue, type Waiting } from './queue-pages.ts';
 
+/** Pages read at once. */
+const PAGES = 4;
 const CHUNK = 64;
 /** Committed keys kept for a tenant between transactions. */
 const KEPT = 128;
@@ -17,8 +20,8 @@ type Queue = {
   stored: string[];
   /** Every key of `stored` before this place is in `removed`. */
   at: number;
-  /** Where to read on; undefined: `stored` is all there is. */
-  next: string | undefined;
+  /** From which place of arrival on to read; undefined: `stored` is all there is. */
+  next: number | undefined;
   /** Of this transaction. */
   readonly added: Heap<string>;
   readonly removed: Set<string>;
@@ -50,12 +53,12 @@ export class TenantQueues {
     return added;
   }
 
-  /** A tenant's first committed keys, when so many were asked for of many tenants at once; of a queue in use they are no news. */
-  prime(tenant: TenantId, keys: readonly string[], asked: number): void {
+  /** What stands in a tenant's first committed page, and where to read on, as many tenants' were read at once; of a queue in use they are no news. */
+  prime(tenant: TenantId, waiting: readonly Waiting[], next: number): void {
     if (this.#queues.has(tenant)) return;
     const queue = this.#queue(tenant);
-    queue.stored = [...keys];
-    queue.next = keys.length < asked ? undefined : after(queue.stored);
+    queue.stored = waiting.map(({ order, item }) => queueKey(tenant, order, item));
+    queue.next = next;
   }
 
   /** After the store was written. */
@@ -67,7 +70,7 @@ export class TenantQueues {
   #queue(tenant: TenantId): Queue {
     let queue = this.#queues.get(tenant);
     if (!queue) {
-      queue = { stored: [], at: 0, next: `${tenant}/`, added: new Heap(), removed: new Set() };
+      queue = { stored: [], at: 0, next: 0, added: new Heap(), removed: new Set() };
       this.#queues.set(tenant, queue);
     }
     return queue;
@@ -80,16 +83,16 @@ export class TenantQueues {
         if (!queue.removed.has(key)) return key;
       }
       if (queue.next === undefined) return undefined;
-      const read = this.#view.scan('queue', queue.next, CHUNK, rangeEnd(tenant));
-      for (const [key] of read) queue.stored.push(key);
-      queue.next = read.length < CHUNK ? undefined : after(queue.stored);
+      const { waiting, next } = readQueue(this.#view, tenant, queue.next, PAGES);
+      for (const { order, item } of waiting) queue.stored.push(queueKey(tenant, order, item));
+      queue.next = next;
     }
   }
 }
 
 function commit(queue: Queue): void {
   const { next, added, removed } = queue;
-  const read = [...added].filter((key) => next === undefined || key < next);
+  const read = [...added].filter((key) => next === undefined || queueOrder(key) < next);
   const kept = queue.stored.filter((key) => !removed.has(key));
   queue.stored = read.length === 0 ? kept : [...kept, ...read].sort();
   if (queue.stored.length > KEPT) {
@@ -101,4 +104,4 @@ function commit(queue: Queue): void {
   removed.clear();
 }
 
-const after = (keys: readonly string[]): string => `${keys.at(-1)}\0`;
+const after = (keys: readonly string[]): number => queueOrder(keys.at(-1) as string) + 1;

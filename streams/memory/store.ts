@@ -23,14 +23,13 @@ class SortedTable {
     if (had !== (value !== undefined)) this.#changed.add(key);
   }
 
-  heads(from: string, tenants: number, each: number): readonly (readonly string[])[] {
-    const found: string[][] = [];
+  heads(from: string, tenants: number): readonly (readonly [string, Uint8Array])[] {
+    const found: (readonly [string, Uint8Array])[] = [];
     for (let at = from; found.length < tenants; ) {
       const [first] = this.scan(at, 1, undefined);
       if (!first) break;
-      const end = rangeEnd(tenantOf(first[0]));
-      found.push(this.scan(first[0], each, end).map(([key]) => key));
-      at = end;
+      found.push(first);
+      at = rangeEnd(tenantOf(first[0]));
     }
     return found;
   }
@@ -122,7 +121,7 @@ function storeOf(disk: Disk, alive: () => boolean): Store {
     },
     get: (table, key) => disk.table(table).get(key),
     getMany: (table, keys) => keys.map((key) => disk.table(table).get(key)),
-    heads: (table, from, tenants, each) => disk.table(table).heads(from, tenants, each),
+    heads: (table, from, tenants) => disk.table(table).heads(from, tenants),
     scan: (table, from, limit, to) => disk.table(table).scan(from, limit, to),
     write(batch: readonly Write[], meta: Meta) {
       if (!alive()) throw new Error('this process is dead');

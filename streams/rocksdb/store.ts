@@ -18,7 +18,6 @@ const META_KEY = Buffer.from('!meta');
 const PAGE = 1_000;
 const SORTED_FROM = 2_000;
 const LETTER_TABLE = new Map(Object.entries(TABLES).map(([table, letter]) => [letter.charCodeAt(0), table as Table]));
-const KEYS = { keys: true, values: false, keyEncoding: 'buffer', valueEncoding: 'buffer' } as const;
 const BUFFERS = { keys: true, values: true, keyEncoding: 'buffer', valueEncoding: 'buffer' } as const;
 
 /** A full disk, or another opener, in this process or another: the files are sound, and throwing them away would mend nothing. */
@@ -128,17 +127,17 @@ class RocksStore implements Store {
   }
 
   /** One iterator, one seek a tenant. */
-  heads(table: Table, from: string, tenants: number, each: number): readonly (readonly string[])[] {
-    const found: string[][] = [];
-    const iterator = this.#db._iterator({ gte: fullKey(table, from), lt: tableEnd(table), ...KEYS });
+  heads(table: Table, from: string, tenants: number): readonly (readonly [string, Uint8Array])[] {
+    const found: (readonly [string, Uint8Array])[] = [];
+    const iterator = this.#db._iterator({ gte: fullKey(table, from), lt: tableEnd(table), ...BUFFERS });
     try {
       for (let at = fullKey(table, from); found.length < tenants; ) {
         iterator._seekSync(at);
-        const keys = pairs(iterator._nextvSync(each).rows).map(([key]) => key.subarray(2).toString());
-        if (!keys[0]) return found;
-        const end = rangeEnd(tenantOf(keys[0]));
-        found.push(keys.filter((key) => key < end));
-        at = fullKey(table, end);
+        const [first] = pairs(iterator._nextvSync(1).rows);
+        if (!first) return found;
+        const key = first[0].subarray(2).toString();
+        found.push([key, first[1]]);
+        at = fullKey(table, rangeEnd(tenantOf(key)));
       }
       return found;
     } finally {

@@ -23,7 +23,7 @@ export type RunTurn = Work & {
 export type Support = Machine<Account, Conversation, Mark, Input, Event, RunTurn>;
 
 /** Raised with every change of the fold or of its keys. */
-const VERSION = 6;
+const VERSION = 7;
 /** Dispatches that cost nothing still count in the fair queue, as this many micro-dollars. */
 const LEAST_CHARGE = 100;
 

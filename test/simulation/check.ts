@@ -3,8 +3,10 @@ import type { TenantId } from '#schemas/ids.ts';
 import type { SupportTask } from '#services/runtime/journal.ts';
 import { Folder, RESTORING } from '#streams/engine/fold.ts';
 import { HistoryReader } from '#streams/engine/history.ts';
+import { tenantOf } from '#streams/engine/keys.ts';
 import type { Store, Stores } from '#streams/engine/ports.ts';
 import { openProjection } from '#streams/engine/projection.ts';
+import { waitingIn } from '#streams/engine/queue-pages.ts';
 import { memoryLog } from '#streams/memory/partition-log.ts';
 import { memoryStores } from '#streams/memory/store.ts';
 import type { Balance } from './books.ts';
@@ -51,21 +53,30 @@ async function fold(world: World, end: number) {
   return fresh;
 }
 
-/** As many secondary keys as the rows call for, counted from the rows alone. */
+/** The secondary keys that the rows call for, from the rows alone: what waits, by name; of the others as many as there are. */
 function checkKeys({ machine }: World, store: Store): string[] {
-  const keys = { queue: 0, due: 0, running: 0 };
-  const expected = { queue: 0, due: 0, running: 0 };
-  for (const [table, , value] of store.entries()) {
-    if (table === 'queue' || table === 'due' || table === 'running') keys[table]++;
+  const keys = { due: 0, running: 0 };
+  const expected = { due: 0, running: 0 };
+  const [paged, waits]: [string[], string[]] = [[], []];
+  for (const [table, key, value] of store.entries()) {
+    if (table === 'due' || table === 'running') keys[table]++;
     if (table === 'mark') expected.due += Number(machine.rows.mark.decode(value).forgetAt !== null);
+    if (table === 'queue') {
+      // A page has one key for the first deadline in it.
+      expected.due++;
+      for (const { order, due, item } of waitingIn(key, value)) paged.push(`${tenantOf(key)}/${item} ${order} ${due}`);
+    }
     if (table !== 'item') continue;
-    const { turn, waiting } = machine.rows.item.decode(value);
-    expected.due++;
+    const { tenant, conversation, turn, waiting } = machine.rows.item.decode(value);
+    expected.due += Number(turn !== null);
     expected.running += Number(turn !== null);
-    expected.queue += Number(turn === null && waiting.length > 0);
+    const due = Math.min(...waiting.map(({ deadline }) => deadline));
+    if (turn === null) waits.push(`${tenant}/${conversation} ${waiting[0]?.arrival} ${due}`);
   }
-  const wrong = (['queue', 'due', 'running'] as const).filter((table) => keys[table] !== expected[table]);
-  return wrong.map((table) => `invariant 3: ${keys[table]} keys in ${table}, the rows call for ${expected[table]}`);
+  const wrong = (['due', 'running'] as const).filter((table) => keys[table] !== expected[table]);
+  const problems = wrong.map((table) => `invariant 3: ${keys[table]} keys in ${table}, the rows call for ${expected[table]}`);
+  if (paged.sort().join() !== waits.sort().join()) problems.push(`invariant 3: the queues hold ${paged}, the rows call for ${waits}`);
+  return problems;
 }
 
 /** Accounts, as whoever reads them sees them, against the model's books. */

@@ -2,6 +2,8 @@
 import { expect, test } from 'vitest';
 import { DueIndex } from '#streams/engine/due-index.ts';
 import { dueKey } from '#streams/engine/keys.ts';
+import type { Write } from '#streams/engine/ports.ts';
+import { QueuePages } from '#streams/engine/queue-pages.ts';
 import { memoryStores } from '#streams/memory/store.ts';
 
 const META = { positions: { history: 0, words: 0 }, batch: 0, time: 0, inputs: {}, version: 1, partitions: 1 };
@@ -33,7 +35,7 @@ async function indexOf(...times: readonly number[]) {
 
 test('what was stored before it was made is found', async () => {
   const { index } = await indexOf(50, 70);
-  expect(index.until(60, 10)).toEqual([at(50)]);
+  expect(index.until(60, 10)).toEqual([{ tenant: 'acme', item: 'c_50' }]);
   expect(index.next(40)).toBe(50);
 });
 
@@ -42,7 +44,7 @@ test('an earlier one that comes later is found, and one that has gone is not wai
   expect(index.next(10)).toBe(50);
   write([20]);
   expect(index.next(10)).toBe(20);
-  expect(index.until(20, 10)).toEqual([at(20)]);
+  expect(index.until(20, 10)).toEqual([{ tenant: 'acme', item: 'c_20' }]);
   write([], [20]);
   expect(index.until(30, 10)).toEqual([]);
   expect(index.next(30)).toBe(50);
@@ -64,4 +66,26 @@ test('with nothing due, nothing is waited for', async () => {
   const { index } = await indexOf();
   expect(index.next(10)).toBeUndefined();
   expect(index.until(10, 10)).toEqual([]);
+});
+
+test('of what waits in a queue exactly those are due whose own time has come, and the next is waited for', async () => {
+  const store = await memoryStores().open(0);
+  const [pages, writes]: [QueuePages, Write[]] = [new QueuePages(store), []];
+  for (const [order, due] of [90, 50, undefined, 70].entries()) pages.set('acme' as never, order, { order, due, item: `c_${order}` });
+  pages.set('acme' as never, 16, { order: 16, due: 60, item: 'c_16' });
+  pages.writes(writes, false);
+  store.write(writes, META);
+  const index = new DueIndex(store);
+  const rows = (...items: readonly string[]) => items.map((item) => ({ tenant: 'acme', item }));
+  expect(index.next(10)).toBe(50);
+  expect(index.until(49, 10)).toEqual([]);
+  expect(index.until(65, 10)).toEqual(rows('c_1', 'c_16'));
+  expect(index.until(65, 1)).toEqual(rows('c_1'));
+  const after: Write[] = [];
+  pages.set('acme' as never, 1, undefined);
+  pages.writes(after, false);
+  store.write(after, META);
+  index.committed(after);
+  expect(index.next(55)).toBe(60);
+  expect(index.until(65, 10)).toEqual(rows('c_16'));
 });
