@@ -123,7 +123,7 @@ function string(): string {
   const slot = (hash ^ (hash >>> 16)) & (KEPT_STRINGS - 1);
   const kept = strings[slot];
   if (kept !== undefined && kept.length === length && same(slot, words, from, to, rest)) return kept;
-  const fresh = text(from);
+  const fresh = text(from, 'latin1');
   strings[slot] = fresh;
   let place = slot * KEPT_WORDS;
   for (i = from; i + 4 <= to; i += 4) stringWords[place++] = words.getInt32(i, true);
@@ -157,9 +157,10 @@ function wordsOf(of: Uint8Array): DataView {
   return view;
 }
 
-function text(from: number): string {
+/** `latin1`: known to be ASCII, which is then not looked for again. */
+function text(from: number, encoding: 'utf8' | 'latin1' = 'utf8'): string {
   const buffer = Buffer.isBuffer(bytes) ? bytes : Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
-  return buffer.toString('utf8', from, at);
+  return buffer.toString(encoding, from, at);
 }
 
 function boolean(): boolean {

@@ -5,7 +5,7 @@ import type { Row, State } from '#streams/engine/machine.ts';
 import { countEnd } from './error-rate.ts';
 import { post } from './ledger.ts';
 import { nextTat } from './limits.ts';
-import { type Account, type Conversation, type Mark, newConversation, newMark, type Turn, type TurnStep } from './state.ts';
+import { type Account, type Conversation, type Mark, newMark, type Turn, type TurnStep } from './state.ts';
 
 export type Rows = State<Account, Conversation, Mark>;
 /** Longer than a command stands on its topic, and than a fact may come late (decide-command.ts). */
@@ -52,7 +52,7 @@ function turnOf(rows: Rows, event: { readonly request: string }): Turn {
   if (turn?.request !== event.request) throw new RangeError(`${event.request} is not the running turn`);
   return turn;
 }
-const withTurn = (rows: Rows, turn: Turn): Rows => (rows.item ? { ...rows, item: { ...rows.item, turn } } : rows);
+const withTurn = ({ account, item, mark }: Rows, turn: Turn): Rows => ({ account, item: item && { ...item, turn }, mark });
 
 /** A conversation with nothing in it leaves no row. */
 function kept(item: Conversation): Conversation | undefined {
@@ -61,11 +61,15 @@ function kept(item: Conversation): Conversation | undefined {
 
 function queued(rows: Rows, event: EventOf<'request_queued'>, at: Instant): Rows {
   const { tenant, request, conversation, person, bodyDigest, arrival, deadline } = event;
-  const item = rows.item ?? newConversation(tenant, conversation);
-  const mark: Mark = { ...newMark('request', tenant, request, at), conversation, person, bodyDigest, deadline };
-  const waiting = [...item.waiting, { request, person, arrival, deadline, queuedAt: at }];
-  const after = account(rows, { queued: rows.account.queued + 1, arrivals: arrival + 1 });
-  return { ...after, item: { ...item, waiting }, mark };
+  const { item } = rows;
+  const mark = newMark('request', tenant, request, at, { conversation, person, bodyDigest, deadline });
+  const one = { request, person, arrival, deadline, queuedAt: at };
+  const waiting = item ? [...item.waiting, one] : [one];
+  return {
+    account: { ...rows.account, queued: rows.account.queued + 1, arrivals: arrival + 1 },
+    item: { tenant, conversation, turn: item?.turn ?? null, waiting },
+    mark,
+  };
 }
 
 function held(rows: Rows, event: EventOf<'hold_placed'>, at: Instant): Rows {
@@ -102,7 +106,8 @@ function closeStep(rows: Rows, turn: Turn, step: string, state: 'done' | 'failed
 function costRecorded(rows: Rows, event: EventOf<'cost_recorded'>): Rows {
   const turn = turnOf(rows, event);
   const tokens = event.inputTokens + event.outputTokens;
-  const [released, releasedTokens] = [Math.min(event.amount, turn.left), Math.min(tokens, turn.leftTokens)];
+  const released = Math.min(event.amount, turn.left);
+  const releasedTokens = Math.min(tokens, turn.leftTokens);
   const next: Turn = {
     ...turn,
     left: (turn.left - released) as MicroUsd,
@@ -111,7 +116,7 @@ function costRecorded(rows: Rows, event: EventOf<'cost_recorded'>): Rows {
     spentTokens: turn.spentTokens + tokens,
   };
   const change = { settled: event.amount, held: -released, settledTokens: tokens, heldTokens: -releasedTokens };
-  const posted = { ...rows, account: post(rows.account, event, change) };
+  const posted: Rows = { account: post(rows.account, event, change), item: rows.item, mark: rows.mark };
   return event.presumed ? closeStep(posted, next, event.step, 'failed') : withTurn(posted, next);
 }
 

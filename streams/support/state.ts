@@ -147,15 +147,18 @@ export function newAccount(tenant: TenantId): Account {
   };
 }
 
-/** A mark with nothing known of it but who and what it is. */
-export function newMark(kind: Mark['kind'], tenant: TenantId, id: string, queuedAt: Instant): Mark {
+type AsAccepted = Pick<Mark, 'conversation' | 'person' | 'bodyDigest' | 'deadline'>;
+const NOTHING_ASKED: AsAccepted = { conversation: null, person: null, bodyDigest: '', deadline: null };
+
+/** A mark with nothing known of it but who and what it is, and what was asked. */
+export function newMark(kind: Mark['kind'], tenant: TenantId, id: string, queuedAt: Instant, asked = NOTHING_ASKED): Mark {
   return {
     kind,
     tenant,
     id,
-    conversation: null,
-    person: null,
-    bodyDigest: '',
+    conversation: asked.conversation,
+    person: asked.person,
+    bodyDigest: asked.bodyDigest,
     stage: 'queued',
     outcome: null,
     reason: null,
@@ -165,11 +168,7 @@ export function newMark(kind: Mark['kind'], tenant: TenantId, id: string, queued
     startedAt: null,
     finishedAt: null,
     retryAfterMs: null,
-    deadline: null,
+    deadline: asked.deadline,
     forgetAt: null,
   };
-}
-
-export function newConversation(tenant: TenantId, conversation: ConversationId): Conversation {
-  return { tenant, conversation, turn: null, waiting: [] };
 }
