@@ -112,9 +112,14 @@ export class FairQueue {
     return flow !== undefined && this.#isOver(flow);
   }
 
-  /** Whether it holds more than its share by weight. One that is alone has it as soon as it holds anything: somebody may come. */
-  #isOver({ held, weight }: Flow): boolean {
-    return this.#active < 2 ? held > 0 : held * this.#weights > this.#held * weight * ROUNDED;
+  /**
+   * Whether it holds more than its share by weight, and one request: shares are no whole numbers of requests, and where all hold theirs every
+   * slot is to be used. One that is alone has its share as soon as it holds anything: somebody may come.
+   */
+  #isOver({ held, weight, head }: Flow): boolean {
+    if (this.#active < 2) return held > 0;
+    const one = isReady(head) ? head.cost : 0;
+    return (held - one) * this.#weights > this.#held * weight * ROUNDED;
   }
 
   /** How many ready tenants stand before this one, and what blocks it. */
