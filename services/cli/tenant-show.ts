@@ -1,40 +1,12 @@
 /** A tenant as it stands: balances, holds and burn, its limits and policy. */
 import pc from 'picocolors';
+import type { BudgetNumbers, TenantNumbers, TenantPage } from '#schemas/tenant-page.ts';
 import { EXIT } from '../exit.ts';
 import { CommandError, dollars, type Terminal } from './command.ts';
 import { Operator } from './operator.ts';
 
-type Budget = {
-  readonly window: string;
-  readonly key: string;
-  readonly settled_micro_usd: number;
-  readonly held_micro_usd: number;
-  readonly granted_micro_usd: number;
-  readonly limit_micro_usd: number;
-  readonly settled_tokens: number;
-  readonly held_tokens: number;
-  readonly limit_tokens: number;
-};
-export type Shown = {
-  readonly tenant: string;
-  readonly suspended: boolean;
-  readonly in_flight: number;
-  readonly most_in_flight: number;
-  readonly queued: number;
-  readonly answered: number;
-  readonly finished: number;
-  readonly refused: number;
-  readonly burn: readonly number[];
-  readonly policy: Readonly<Record<string, unknown>>;
-  readonly policy_version: number;
-  readonly budgets: readonly Budget[];
-  /** Those that are out now. */
-  readonly alerts: readonly string[];
-  readonly offset: number;
-};
-
 export async function showTenant(tenant: string, json: boolean, terminal: Terminal): Promise<number> {
-  const shown = (await (await Operator.connect()).get(`/v1/tenants/${tenant}`)) as Shown;
+  const shown = (await (await Operator.connect()).get(`/v1/tenants/${tenant}`)) as TenantPage;
   if (!Array.isArray(shown.budgets))
     throw new CommandError('The gateway’s answer has no budgets.', 'Is EVENKEEL_GATEWAY_URL the address of an Evenkeel gateway?');
   for (const line of json ? [JSON.stringify(shown)] : asLines(shown)) terminal.out(line);
@@ -43,7 +15,7 @@ export async function showTenant(tenant: string, json: boolean, terminal: Termin
 
 export async function listTenants(json: boolean, terminal: Terminal): Promise<number> {
   const { tenants } = (await (await Operator.connect()).get('/v1/tenants')) as {
-    readonly tenants: readonly (Shown & { burn_today_micro_usd: number; budget_day_micro_usd: number })[];
+    readonly tenants: readonly TenantNumbers[];
   };
   if (json) terminal.out(JSON.stringify({ tenants }));
   else if (tenants.length === 0) terminal.note('There is no tenant yet: npm run tenant -- create <tenant> makes one.');
@@ -57,7 +29,7 @@ export async function listTenants(json: boolean, terminal: Terminal): Promise<nu
 
 const cell = (text: string | number): string => String(text).padStart(16);
 
-export function asLines(shown: Shown): readonly string[] {
+export function asLines(shown: TenantPage): readonly string[] {
   const { tenant, suspended, policy, budgets, burn, alerts } = shown;
   const soft = Number(policy.softPercent ?? 100);
   const money = budgets.map((each) => [each.window, each.key, each.settled_micro_usd, each.held_micro_usd, each.limit_micro_usd] as const);
@@ -87,7 +59,7 @@ export function asLines(shown: Shown): readonly string[] {
 const FORECAST_MINUTES = 15;
 
 /** At the pace of the last quarter of an hour. */
-function forecast(day: Budget | undefined, burn: readonly number[]): string {
+function forecast(day: BudgetNumbers | undefined, burn: readonly number[]): string {
   const pace = burn.slice(-FORECAST_MINUTES).reduce((sum, each) => sum + each, 0) / FORECAST_MINUTES;
   if (!day || pace === 0) return '';
   const minutes = Math.max(0, day.limit_micro_usd - day.settled_micro_usd) / pace;

@@ -4,36 +4,13 @@
  */
 import { type AlertName, type Event, WINDOWS } from '#schemas/events.ts';
 import type { Instant, RequestId, TenantId } from '#schemas/ids.ts';
+import type { BudgetNumbers, TenantNumbers } from '#schemas/tenant-page.ts';
 import { raised } from '#streams/support/alerts.ts';
 import type { Rows } from '#streams/support/evolve.ts';
 import { balance, hardLimit, keyOf, standing, windowKeys } from '#streams/support/ledger.ts';
 import type { Account, Mark } from '#streams/support/state.ts';
 import type { Happened } from './lifecycle.ts';
 
-export type TenantNumbers = {
-  readonly tenant: TenantId;
-  readonly suspended: boolean;
-  readonly in_flight: number;
-  readonly most_in_flight: number;
-  readonly queued: number;
-  readonly answered: number;
-  readonly finished: number;
-  readonly refused: number;
-  readonly success_rate: number | null;
-  readonly p95_ms: number | null;
-  readonly cost_per_success_micro_usd: number | null;
-  readonly burn_today_micro_usd: number;
-  readonly held_micro_usd: number;
-  readonly budget_day_micro_usd: number;
-  readonly soft_percent: number;
-  readonly spent_total_micro_usd: number;
-  /** Micro-dollars in each of the last minutes, oldest first. */
-  readonly burn: readonly number[];
-  /** Those that are out now. */
-  readonly alerts: readonly AlertName[];
-  readonly policy_version: number;
-  readonly offset: number;
-};
 /** `offset` is unknown for what a mark tells after a restart. */
 export type Stage = {
   readonly stage: string;
@@ -231,7 +208,7 @@ export class View {
 
 const lastOf = ({ finishedAt, startedAt, queuedAt }: Mark): Instant => finishedAt ?? startedAt ?? queuedAt;
 
-export function budgetsOf(account: Account, now: Instant) {
+export function budgetsOf(account: Account, now: Instant): readonly BudgetNumbers[] {
   return WINDOWS.map((window) => {
     const found = balance(account, window, keyOf(window, windowKeys(now)));
     const { key, settled, held, granted, settledTokens, heldTokens, grantedTokens } = found;

@@ -1,6 +1,6 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
-import type { MicroUsd, RequestId } from '#schemas/ids.ts';
+import type { MicroUsd, RequestId, TenantId } from '#schemas/ids.ts';
 import { tenantId } from '#schemas/ids.ts';
 import { answerJson, failed, parseAnswer, parseVerdict, refusedAtTheDoor } from '#services/cli/answer.ts';
 import { parseAsk } from '#services/cli/ask.ts';
@@ -104,9 +104,10 @@ describe('the command line', () => {
   });
 
   test('a tenant as it stands: balances in money and in tokens, and when the day’s budget will be spent', () => {
-    const budget = { window: 'day', key: '2026-11-24', granted_micro_usd: 0, settled_tokens: 900, held_tokens: 0, limit_tokens: 1_000 };
+    const tokens = { settled_tokens: 900, held_tokens: 0, granted_tokens: 0, limit_tokens: 1_000 };
+    const money = { settled_micro_usd: 2_000_000, held_micro_usd: 20_000, granted_micro_usd: 0, limit_micro_usd: 5_000_000 };
     const shown = asLines({
-      tenant: 'acme',
+      tenant: 'acme' as TenantId,
       suspended: false,
       in_flight: 1,
       most_in_flight: 8,
@@ -114,10 +115,18 @@ describe('the command line', () => {
       answered: 3,
       finished: 4,
       refused: 5,
+      success_rate: 0.75,
+      p95_ms: 900,
+      cost_per_success_micro_usd: 600_000,
+      burn_today_micro_usd: 2_000_000,
+      held_micro_usd: 20_000,
+      budget_day_micro_usd: 5_000_000,
+      soft_percent: 80,
+      spent_total_micro_usd: 2_000_000,
       burn: Array.from({ length: 60 }, () => 100_000),
       policy: { softPercent: 80 },
       policy_version: 2,
-      budgets: [{ ...budget, settled_micro_usd: 2_000_000, held_micro_usd: 20_000, limit_micro_usd: 5_000_000 }],
+      budgets: [{ window: 'day', key: '2026-11-24', ...money, ...tokens }],
       alerts: ['budget_forecast'],
       offset: 42,
     }).join('\n');
