@@ -2,6 +2,7 @@
  * Ten tenants of one partition, and one of them floods: what the other nine notice. Then all ten wait at once with requests of different
  * cost, and a thousand come at once. Real runtime and gateway, records signed by the platform and by the tenant's own producer.
  */
+import { randomUUID } from 'node:crypto';
 import type { TenantId } from '#schemas/ids.ts';
 import type { Policy } from '#schemas/policy.ts';
 import { partitionOf } from '#schemas/topics.ts';
@@ -21,6 +22,7 @@ const SHARE_PER_S = 20;
 /** A slot is held for the effect and for some commits: at their full shares the ten fill the cap. At this rate there is room. */
 const WITH_ROOM_PER_S = 16;
 const FLOOD_PER_S = 2_000;
+const UNLIMITED = 10_000;
 const CAP = 24;
 const EFFECT_MS = 100;
 const SECONDS = SMALL ? 6 : 15;
@@ -49,7 +51,7 @@ export async function fair(): Promise<Report> {
   try {
     const [flooder, ...quiet] = inOnePartition(platform, TENANTS, 'tenant') as [TenantId, ...TenantId[]];
     const flood = new Flood(platform, flooder);
-    await platform.createTenants([flooder], { ...SHARE, producerKeys: flood.producerKeys });
+    await platform.createTenants([flooder], { ...SHARE, ...flood.policy });
     await platform.createTenants(quiet, SHARE);
     await platform.run('runtime', 'test/bench/fair-runtime.ts', 'runtime', {
       EVENKEEL_IN_FLIGHT_PER_PARTITION: String(CAP),
@@ -58,13 +60,16 @@ export async function fair(): Promise<Report> {
     await flood.open();
     const load = new Load(platform);
     await load.open();
-    say('warming up');
+    say('warming up, beside a flood too');
     await paced(load, quiet, [flooder], SHARE_PER_S);
+    await beside(platform, load, quiet, flood, WITH_ROOM_PER_S);
+    await setRate(platform, load, flooder, UNLIMITED);
+    await setRate(platform, load, flooder, SHARE_PER_S);
     say(`everybody at its share, ${SECONDS} s`);
     const shared = await paced(load, quiet, [flooder], SHARE_PER_S);
     say(`beside a flood of ${FLOOD_PER_S}/s, ${SECONDS} s`);
     const flooded = await beside(platform, load, quiet, flood, SHARE_PER_S);
-    await open(platform, load, flooder);
+    await setRate(platform, load, flooder, UNLIMITED);
     say(`everybody at ${WITH_ROOM_PER_S} requests/s`);
     const roomy = await paced(load, quiet, [flooder], WITH_ROOM_PER_S);
     say('beside the flood, without a rate limit');
@@ -103,6 +108,7 @@ async function paced(load: Load, quiet: readonly TenantId[], others: readonly Te
 type Beside = { readonly p95: number; readonly offered: Offered; readonly spent: ReadonlyMap<TenantId, number>; readonly ran: number; readonly queued: number };
 
 async function beside(platform: BenchPlatform, load: Load, quiet: readonly TenantId[], flood: Flood, perS: number): Promise<Beside> {
+  flood.make((FLOOD_PER_S / 2) * (SECONDS + 2));
   const from = await eventsEnd(platform);
   const asking = paced(load, quiet, [], perS);
   const [p95, offered] = await Promise.all([asking, flood.run(FLOOD_PER_S, asking)]);
@@ -110,11 +116,11 @@ async function beside(platform: BenchPlatform, load: Load, quiet: readonly Tenan
   return { p95, offered, spent: await spentSince(platform, from, SECONDS), ran, queued };
 }
 
-/** Without a limit of requests a second: only the fair queue stands between them. Resolves when nothing is left of the flood before. */
-async function open(platform: BenchPlatform, load: Load, tenantId: TenantId): Promise<void> {
+/** Without a limit of requests a second only the fair queue stands between them. Resolves when nothing is left of the flood before. */
+async function setRate(platform: BenchPlatform, load: Load, tenantId: TenantId, perS: number): Promise<void> {
   const sender = createSender(platform.client('operator'));
-  const changes = JSON.stringify({ requestsPerSecond: 10_000, burst: 10_000 });
-  const value = platform.codec.encode('set_policy', { tenantId, commandId: 'open', by: 'bench', role: 'operator', changes, expectedVersion: null });
+  const changes = JSON.stringify({ requestsPerSecond: perS, burst: perS });
+  const value = platform.codec.encode('set_policy', { tenantId, commandId: randomUUID(), by: 'bench', role: 'operator', changes, expectedVersion: null });
   await sender.send([{ topic: 'tenant.commands', partition: partitionOf(tenantId, platform.partitions), key: tenantId, value }]);
   await sender.close();
   for (let before = -1; load.finished > before; await pause(2_000)) before = load.finished;

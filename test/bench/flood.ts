@@ -1,15 +1,15 @@
 /** One tenant that asks far more than its share: over Kafka with its own key and principal, and over HTTP with its own token. */
-import { generateKeyPairSync, type KeyObject, randomUUID } from 'node:crypto';
 import { join } from 'node:path';
 import { Pool } from 'undici';
 import { freePort } from '#infra/local/wait.mjs';
 import type { TenantId } from '#schemas/ids.ts';
 import type { Policy } from '#schemas/policy.ts';
-import { KID_HEADER, SIGNATURE_HEADER, signProducer } from '#schemas/signature.ts';
-import { partitionOf, producerPrincipal } from '#schemas/topics.ts';
+import { producerPrincipal } from '#schemas/topics.ts';
+import type { Output } from '#streams/engine/machine.ts';
 import { provisionTenant } from '#streams/kafka/admin.ts';
 import { createKafka } from '#streams/kafka/client.ts';
 import { createSender, type RecordSender } from '#streams/kafka/producer.ts';
+import { SigningProducer } from '../signed-request.ts';
 import { BenchIssuer } from './issuer.ts';
 import { pause } from './pace.ts';
 import type { BenchPlatform } from './platform.ts';
@@ -19,14 +19,15 @@ const CONNECTIONS = 256;
 /** Above this many unanswered calls the flooder's next ones are not made. */
 const MOST_UNANSWERED = 2_000;
 const PASSWORD = 'bench-secret';
-const KID = 'flood';
 const QUESTION = 'How do I trust the proxy in front of my server, so that the address of the client is the right one?';
 export type Offered = { readonly kafka: number; readonly http: number; readonly perS: number; taken: number; refused: number; failed: number };
 
 export class Flood {
   readonly #platform: BenchPlatform;
   readonly #tenant: TenantId;
-  readonly #keys = generateKeyPairSync('ed25519');
+  readonly #signer = new SigningProducer();
+  /** Made beforehand: signing is no work of the flooder's that others should notice. */
+  readonly #made: Output[] = [];
   readonly #issuer = new BenchIssuer();
   #sender!: RecordSender;
   #pool!: Pool;
@@ -37,9 +38,8 @@ export class Flood {
     this.#tenant = tenant;
   }
 
-  /** For the tenant's policy. */
-  get producerKeys(): Policy['producerKeys'] {
-    return [{ kid: KID, publicKey: this.#keys.publicKey.export({ format: 'jwk' }).x as string }];
+  get policy(): Pick<Policy, 'producerKeys'> {
+    return this.#signer.policy;
   }
 
   /** Starts the gateway, and gives the tenant its principal. */
@@ -54,6 +54,11 @@ export class Flood {
     await this.#platform.run('gateway', 'services/gateway/main.ts', 'gateway', { EVENKEEL_HTTP_PORT: String(port), EVENKEEL_ISSUERS_FILE: issuers });
     this.#token = await this.#issuer.token({ tenant: this.#tenant, role: 'end_user', subject: 'flooder' });
     this.#pool = new Pool(`http://127.0.0.1:${port}`, { connections: CONNECTIONS });
+  }
+
+  /** So many records for the Kafka half of what is run next. */
+  make(count: number): void {
+    while (this.#made.length < count) this.#made.push(this.#sign());
   }
 
   /** Half over each way, until `done`. Resolves with what was really offered. */
@@ -81,21 +86,14 @@ export class Flood {
     await Promise.all([this.#pool.destroy(), this.#sender.close()]);
   }
 
+  #sign(): Output {
+    const { codec, partitions } = this.#platform;
+    const { requestId: _, person: __, ...record } = this.#signer.record(codec, partitions, this.#tenant, { person: 'flooder', message: QUESTION });
+    return record;
+  }
+
   async #publish(): Promise<void> {
-    const [topic, key] = ['support.requests', this.#tenant];
-    const value = this.#platform.codec.encode('support_request', {
-      tenantId: key,
-      requestId: randomUUID(),
-      person: 'flooder',
-      role: 'end_user',
-      conversationId: null,
-      deadlineMs: null,
-      message: QUESTION,
-      metadata: null,
-      sealed: null,
-    });
-    const headers = { [KID_HEADER]: KID, [SIGNATURE_HEADER]: signProducer(this.#keys.privateKey as KeyObject, topic, key, value) };
-    await this.#sender.send([{ topic, partition: partitionOf(key, this.#platform.partitions), key, value, headers }]);
+    await this.#sender.send([this.#made.pop() ?? this.#sign()]);
   }
 
   async #post(offered: Offered): Promise<void> {

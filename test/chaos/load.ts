@@ -2,15 +2,14 @@
  * A steady load of four tenants, over HTTP and straight over Kafka, with an idempotency key each. Whatever failed is sent again under the same
  * key, and some of what did not fail too. Every acknowledgement is written down, with what it said.
  */
-import { generateKeyPairSync, type KeyObject } from 'node:crypto';
 import type { Kafka, Producer } from 'kafkajs';
 import { type Codec, createCodec } from '#schemas/codec.ts';
 import { requestId, tenantSecret } from '#schemas/digest.ts';
 import type { TenantId } from '#schemas/ids.ts';
-import { KID_HEADER, SIGNATURE_HEADER, signProducer } from '#schemas/signature.ts';
-import { DEFAULT_PARTITIONS, partitionOf } from '#schemas/topics.ts';
+import { DEFAULT_PARTITIONS } from '#schemas/topics.ts';
 import { createKafka } from '#streams/kafka/client.ts';
 import { loadSchemas } from '#streams/kafka/registry.ts';
+import { SigningProducer } from '../signed-request.ts';
 import type { Acknowledged } from './evidence.ts';
 import type { Platform } from './platform.ts';
 import { DOCUMENTS, QUESTIONS, TENANTS } from './tenants.ts';
@@ -25,7 +24,6 @@ const REPEATS = 0.1;
 const MISROUTED = 0.05;
 const UNSIGNED = 0.04;
 const CONVERSATIONS = 0.3;
-const TOPIC = 'support.requests';
 
 type Way = (tenant: string, key: string, person: string) => Promise<Acknowledged | 'later' | 'no'>;
 
@@ -35,7 +33,7 @@ export class Load {
   readonly refused = new Map<string, number>();
   readonly #platform: Platform;
   readonly #random: () => number;
-  readonly #keys = new Map<string, KeyObject>();
+  readonly #signers = new Map<string, SigningProducer>();
   readonly #tokens = new Map<string, string>();
   #kafka!: Kafka;
   #producer!: Producer;
@@ -88,12 +86,11 @@ export class Load {
   }
 
   async #create(operator: string, { name, policy }: (typeof TENANTS)[number]): Promise<void> {
-    const { privateKey, publicKey } = generateKeyPairSync('ed25519');
-    this.#keys.set(name, privateKey);
-    const producerKeys = [{ kid: 'k1', publicKey: publicKey.export({ format: 'jwk' }).x }];
+    const signer = new SigningProducer();
+    this.#signers.set(name, signer);
     for (let person = 0; person < PEOPLE; person++)
       this.#tokens.set(`${name}/${person}`, await this.#platform.token({ tenant: name, role: 'end_user', subject: `person-${person}`, ttlSeconds: 86_400 }));
-    await this.#command(operator, 'POST', '/v1/tenants', { tenant_id: name, policy: { ...policy, producerKeys } }, `create-${name}`);
+    await this.#command(operator, 'POST', '/v1/tenants', { tenant_id: name, policy: { ...policy, ...signer.policy } }, `create-${name}`);
     for (const { id, title, content } of DOCUMENTS)
       await this.#command(operator, 'PUT', `/v1/tenants/${name}/documents/${id}`, { title, version: '1', content }, `document-${id}`);
   }
@@ -153,14 +150,13 @@ export class Load {
 
   async #produce(tenant: string, key: string, person: string): Promise<Acknowledged | 'later' | 'no'> {
     const { message, conversation_id: conversationId = null } = this.#question(key, person);
-    const fields = { tenantId: tenant, requestId: key, person: `person-${person}`, role: 'end_user', conversationId, deadlineMs: 300_000, message };
-    const value = Buffer.from(this.#codec.encode('support_request', { ...fields, metadata: null, sealed: null }));
-    const signature = Buffer.from(signProducer(this.#keys.get(tenant) as KeyObject, TOPIC, tenant, value));
+    const asked = { requestId: key, person: `person-${person}`, conversationId, deadlineMs: 300_000, message };
+    const signer = this.#signers.get(tenant) as SigningProducer;
+    const { topic, partition: own, value, headers: signed } = signer.record(this.#codec, DEFAULT_PARTITIONS, tenant as TenantId, asked);
     const unsigned = this.#random() < UNSIGNED;
-    const own = partitionOf(tenant as TenantId, DEFAULT_PARTITIONS);
     const partition = this.#random() < MISROUTED ? (own + 1) % DEFAULT_PARTITIONS : own;
-    const headers = unsigned ? {} : { [KID_HEADER]: 'k1', [SIGNATURE_HEADER]: signature };
-    const [written] = await this.#producer.send({ topic: TOPIC, acks: -1, messages: [{ partition, key: tenant, value, headers }] });
+    const headers = unsigned ? {} : signed;
+    const [written] = await this.#producer.send({ topic, acks: -1, messages: [{ partition, key: tenant, value, headers }] });
     // A forger: nobody answers for it. Its key is not used again.
     if (unsigned) return 'no';
     const secret = tenantSecret(Buffer.from(this.#platform.masterKey, 'hex'), tenant as TenantId);

@@ -1,17 +1,17 @@
 /** Several gateways and a signed Kafka producer of one tenant, and what each said to whom. */
-import { generateKeyPairSync, randomUUID } from 'node:crypto';
+import { randomUUID } from 'node:crypto';
 import { join } from 'node:path';
 import { freePort } from '#infra/local/wait.mjs';
 import { requestId, tenantSecret } from '#schemas/digest.ts';
 import type { TenantId } from '#schemas/ids.ts';
 import type { Policy } from '#schemas/policy.ts';
-import { KID_HEADER, SIGNATURE_HEADER, signProducer } from '#schemas/signature.ts';
-import { auditPrincipal, partitionOf } from '#schemas/topics.ts';
+import { auditPrincipal } from '#schemas/topics.ts';
 import { provisionTenant } from '#streams/kafka/admin.ts';
 import { createSender, type RecordSender } from '#streams/kafka/producer.ts';
 import { BenchIssuer } from '../bench/issuer.ts';
 import type { BenchPlatform } from '../bench/platform.ts';
 import type { Acknowledged } from '../chaos/evidence.ts';
+import { SigningProducer } from '../signed-request.ts';
 
 const QUESTION = 'How do I trust the proxy in front of my server?';
 
@@ -21,7 +21,7 @@ export class Desk {
   readonly refused = new Map<number, number>();
   readonly #platform: BenchPlatform;
   readonly #issuer = new BenchIssuer();
-  readonly #producer = generateKeyPairSync('ed25519');
+  readonly #producer = new SigningProducer();
   readonly #sender: RecordSender;
   readonly #urls: string[] = [];
 
@@ -45,8 +45,7 @@ export class Desk {
     const { kafka } = this.#platform;
     const settings = { brokers: kafka.brokers, ...kafka.admin, clientId: 'desk.provision' };
     await provisionTenant({ kafka: this.#platform.client('admin'), settings, tenant, passwords: { [auditPrincipal(tenant)]: 'desk-secret' } });
-    const publicKey = this.#producer.publicKey.export({ format: 'jwk' }).x as string;
-    await this.#platform.createTenants([tenant], { ...policy, producerKeys: [{ kid: 'desk', publicKey }] });
+    await this.#platform.createTenants([tenant], { ...policy, ...this.#producer.policy });
   }
 
   token(tenant: TenantId | undefined, role: 'end_user' | 'operator' = 'end_user'): Promise<string> {
@@ -75,13 +74,10 @@ export class Desk {
   /** Straight over Kafka, under the tenant's own signature. */
   async publish(tenant: TenantId, deadlineMs: number | null = null): Promise<void> {
     const { codec, partitions, masterKey } = this.#platform;
-    const [topic, sent, partition] = ['support.requests', randomUUID(), partitionOf(tenant, partitions)];
-    const fields = { tenantId: tenant, requestId: sent, person: 'bob', role: 'end_user', conversationId: null, deadlineMs, metadata: null, sealed: null };
-    const value = codec.encode('support_request', { ...fields, message: QUESTION });
-    const headers = { [KID_HEADER]: 'desk', [SIGNATURE_HEADER]: signProducer(this.#producer.privateKey, topic, tenant, value) };
-    const [written] = await this.#sender.send([{ topic, partition, key: tenant, value, headers }]);
-    const request = requestId(tenantSecret(masterKey, tenant), 'bob', sent);
-    this.acknowledged.push({ tenant, request, said: 'produced', at: { partition, offset: written?.offset ?? -1 } });
+    const { requestId: sent, person, ...record } = this.#producer.record(codec, partitions, tenant, { message: QUESTION, deadlineMs });
+    const [written] = await this.#sender.send([record]);
+    const request = requestId(tenantSecret(masterKey, tenant), person, sent);
+    this.acknowledged.push({ tenant, request, said: 'produced', at: { partition: record.partition, offset: written?.offset ?? -1 } });
   }
 
   async close(): Promise<void> {

@@ -7,6 +7,7 @@ import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { afterAll, beforeAll, expect, test } from 'vitest';
+import { until } from '#infra/local/wait.mjs';
 import type { TenantId } from '#schemas/ids.ts';
 import { partitionOf } from '#schemas/topics.ts';
 import { Reader } from '#streams/kafka/reader.ts';
@@ -56,11 +57,6 @@ async function history(tenant: TenantId) {
 }
 const count = async (tenant: TenantId, name: string) => (await history(tenant)).filter((event) => event.name === name).length;
 
-async function until(what: string, ms: number, condition: () => Promise<boolean>): Promise<void> {
-  for (const late = performance.now() + ms; performance.now() < late; await new Promise((resolve) => setTimeout(resolve, 200))) if (await condition()) return;
-  throw new Error(`waited ${ms} ms for ${what}`);
-}
-
 /** By a program that shares no code with the engine. */
 async function judge(): Promise<Judged> {
   const file = join(platform.dir, 'check.json');
@@ -77,14 +73,14 @@ test('a dollar is a dollar: 1,000 first requests at once over two gateways and K
   const asked = Array.from({ length: REQUESTS }, (_, at) => (at % 3 === 2 ? desk.publish(ACME) : desk.post(ACME, token, at)));
   const killed = (async () => {
     for (const [at, name] of ['runtime-1', 'runtime-2'].entries()) {
-      await until(`some to finish before ${name} is killed`, 60_000, async () => (await count(ACME, 'request_finished')) > 40 + at * 60);
+      await until(`a first part, before ${name} is killed,`, 60_000, async () => (await count(ACME, 'request_finished')) > 40 + at * 60);
       await platform.end(name, 'SIGKILL');
       await runtime(name);
     }
   })();
   await Promise.all([...asked, killed]);
   expect(desk.refused).toEqual(new Map());
-  await until('every request to end', 120_000, async () => (await count(ACME, 'request_finished')) === REQUESTS);
+  await until('the end of every request', 120_000, async () => (await count(ACME, 'request_finished')) === REQUESTS);
 
   const left = new Map<string, number>();
   let [settled, held, most] = [0, 0, 0];
@@ -117,7 +113,7 @@ test('20 a second with a burst of 40: over two gateways and Kafka at once the ta
     await new Promise((resolve) => setTimeout(resolve, 10));
   }
   await Promise.all(asking);
-  await until('every request to end', 60_000, async () => (await count(GLOBEX, 'request_queued')) === (await count(GLOBEX, 'request_finished')));
+  await until('the end of every request', 60_000, async () => (await count(GLOBEX, 'request_queued')) === (await count(GLOBEX, 'request_finished')));
 
   const events = await history(GLOBEX);
   const starts = events.filter(({ name }) => name === 'hold_placed').map(({ time }) => time);
