@@ -4,6 +4,7 @@ const EXIT_CODES = {
   failed: { code: 1, of: 'command line', meaning: 'the answer is no: a request was refused, a verification found a difference, a part does not answer' },
   usage: { code: 2, of: 'all', meaning: 'an option or a setting is missing or wrong' },
   fatal: { code: 70, of: 'services', meaning: 'a fatal error, named in the last line of the log; or it did not end in time when asked to' },
+  disk: { code: 74, of: 'services', meaning: 'its disk has taken no writes for 15 s: full, or read-only; its partitions were handed over' },
   wedged: { code: 75, of: 'services', meaning: 'something stood still for longer than `EVENKEEL_WEDGED_AFTER_MS`; the last line of the log says what' },
 } as const;
 

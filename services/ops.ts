@@ -29,6 +29,7 @@ export type Context = {
   readonly log: Logger;
   readonly metrics: Registry;
   readonly watchdog: Watchdog;
+  /** Ends the process; where only its disk has failed, what it holds is handed over first. */
   readonly fail: (error: Error) => void;
 };
 
@@ -42,9 +43,23 @@ export async function runMain(start: (context: Context) => Promise<Started>): Pr
   const log = createLogger(config);
   const metrics = new Registry();
   collectDefaultMetrics({ register: metrics });
-  const fail = (error: Error): never => {
+  let started: Started | undefined;
+  /** The exit code of an end that has begun. */
+  let ending: number | undefined;
+  const end = async (code: number): Promise<void> => {
+    if (ending !== undefined) return;
+    ending = code;
+    setTimeout(() => process.exit(code === EXIT.ok ? EXIT.fatal : code), CLOSE_WITHIN_MS).unref();
+    await started?.close();
+    process.exit(code);
+  };
+  const fail = (error: Error): void => {
+    // One partition after the other says it of the same disk.
+    if (ending === EXIT.disk) return log.error({ err: error }, error.message);
     log.fatal({ err: error }, error.message);
-    return process.exit(error instanceof EvenkeelError && error.code === 'wedged' ? EXIT.wedged : EXIT.fatal);
+    const code = error instanceof EvenkeelError ? error.code : undefined;
+    if (code === 'disk_failed') return void end(EXIT.disk);
+    process.exit(code === 'wedged' ? EXIT.wedged : EXIT.fatal);
   };
   process.on('uncaughtException', fail);
   process.on('unhandledRejection', (reason) => fail(reason instanceof Error ? reason : new Error(String(reason))));
@@ -52,20 +67,15 @@ export async function runMain(start: (context: Context) => Promise<Started>): Pr
   const watchdog = new Watchdog(config.wedgedAfterMs, (what) =>
     fail(new EvenkeelError('wedged', `nothing has moved for ${config.wedgedAfterMs} ms: ${what.join(', ')}`)),
   );
-  let started: Started | undefined;
-  const state = (): State => ({ started, closing, standing: watchdog.standing });
+  const state = (): State => ({ started, closing: ending !== undefined, standing: watchdog.standing });
   const server = createServer((request, response) => void answer(request, response, metrics, state()));
   server.listen(config.opsPort, config.opsHost);
   server.on('error', (cause) =>
     fail(new EvenkeelError('setting_invalid', `EVENKEEL_OPS_PORT ${config.opsPort} cannot be listened on at ${config.opsHost}`, { cause })),
   );
-  let closing = false;
-  const stop = async (signal: string): Promise<void> => {
-    closing = true;
+  const stop = (signal: string): Promise<void> => {
     log.info(`${signal}: closing`);
-    setTimeout(() => process.exit(EXIT.fatal), CLOSE_WITHIN_MS).unref();
-    await started?.close();
-    process.exit(EXIT.ok);
+    return end(EXIT.ok);
   };
   process.once('SIGTERM', () => void stop('SIGTERM'));
   process.once('SIGINT', () => void stop('SIGINT'));

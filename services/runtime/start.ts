@@ -17,6 +17,7 @@ import { loadSchemas } from '#streams/kafka/registry.ts';
 import { StoresAhead } from '#streams/rocksdb/stores-ahead.ts';
 import { support } from '#streams/support/support.ts';
 import type { Config } from '../config.ts';
+import { writable } from '../disk.ts';
 import { isSigned } from '../internal.ts';
 import { LagWatch } from '../lag.ts';
 import type { Call, Context, Started } from '../ops.ts';
@@ -55,6 +56,7 @@ export async function startRuntime({ config, log, metrics, watchdog, fail }: Con
     loadSchemas(config.registryUrl).then(createCodec),
     watchdog.during('connecting to the group', () => connectMember({ kafka: client('group'), group: RUNTIME_GROUP, topics: TOPICS_IN, memberFile, address })),
     watchdog.during('the first answer of Kafka', () => withAdmin(client('admin'), (admin) => partitionCount(admin, 'runtime'))),
+    writable(config.dataDir, warn),
   ]);
   const [reader, follower, documents] = ['reader', 'follower', 'documents'].map((name) => new Reader(client(name), warn)) as [Reader, Reader, Reader];
   const sender = createSender(client('sender'));

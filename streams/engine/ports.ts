@@ -72,7 +72,10 @@ export interface View {
 export interface Store extends View {
   /** undefined: a new, empty store. */
   readonly meta: Meta | undefined;
-  /** One WriteBatch: all of it or nothing survives a crash. A write without a value deletes. */
+  /**
+   * One WriteBatch: all of it or nothing survives a crash. A write without a value deletes.
+   * @throws EvenkeelError `store_unwritable`: nothing of it was written
+   */
   write(batch: readonly Write[], meta: Meta): void;
   /**
    * All rows and secondary keys in one consistent view, in the order of table letter and key: for snapshots and verification. It is let go
@@ -82,7 +85,7 @@ export interface Store extends View {
   close(): Promise<void>;
 }
 export interface Stores {
-  /** @throws EvenkeelError `store_ahead` when what is on disk cannot be opened */
+  /** @throws EvenkeelError `store_ahead` when what is on disk cannot be opened; `store_unwritable`, `unavailable`: not now */
   open(partition: number): Promise<Store>;
   /** Throws a partition's store away, closed before: its log is the truth. */
   destroy(partition: number): Promise<void>;

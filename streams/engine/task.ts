@@ -7,6 +7,7 @@ import { EvenkeelError } from '#schemas/errors.ts';
 import type { Batch } from '#schemas/events.ts';
 import type { Instant, Offset, TenantId } from '#schemas/ids.ts';
 import { BrokerTime } from './broker-time.ts';
+import { DiskPatience } from './disk-patience.ts';
 import { DueIndex } from './due-index.ts';
 import { type FairQueue, keptSlots } from './fair-queue.ts';
 import { emptyMeta, metaAfter } from './fold.ts';
@@ -56,6 +57,7 @@ class PartitionTask<A, R, K, I extends Row, E, X extends Work> implements Task<A
   readonly #time: BrokerTime;
   readonly #running: Running<X>;
   readonly #snapshots: Snapshots;
+  readonly #disk: DiskPatience;
   #log!: PartitionLog;
   #store: Store | undefined;
   #overlay!: Overlay<A, R, K, I, E, X>;
@@ -79,6 +81,7 @@ class PartitionTask<A, R, K, I extends Row, E, X extends Work> implements Task<A
     const warn = (message: string) => options.report.warn(`partition ${options.partition}: ${message}`);
     this.#recovery = { ...options, discarded: (why) => warn(`local store thrown away: ${why}`), ignored: (why) => warn(`snapshot ignored: ${why}`) };
     this.#snapshots = new Snapshots({ ...options, wake: () => this.#wakeUp() });
+    this.#disk = new DiskPatience(options.clock);
     this.#time = new BrokerTime(options.clock);
     this.#running = new Running(options.effects(this), options.cap);
     this.#meta = emptyMeta(options.machine.version, options.partitions);
@@ -227,6 +230,7 @@ class PartitionTask<A, R, K, I extends Row, E, X extends Work> implements Task<A
     const writes = this.#overlay.writes(this.#meta.positions.words);
     this.#meta = { ...metaAfter(this.#meta, batch, { history, words }), snapshot: this.#snapshots.newest };
     this.store.write(writes, this.#meta);
+    this.#disk.wrote();
     this.#due.committed(writes);
     this.#snapshots.consider();
     this.#time.replied(time);
@@ -269,6 +273,7 @@ class PartitionTask<A, R, K, I extends Row, E, X extends Work> implements Task<A
    */
   async #reopen(cause?: Error): Promise<void> {
     if (cause) this.#options.report.warn(`partition ${this.#options.partition}: re-opening`, cause);
+    this.#disk.failed(cause);
     if (cause instanceof EvenkeelError && cause.class === 'fatal') throw cause;
     for (let attempt = 0; ; attempt++) {
       if (this.#closing) return;
@@ -280,6 +285,7 @@ class PartitionTask<A, R, K, I extends Row, E, X extends Work> implements Task<A
       } catch (error) {
         if (error instanceof EvenkeelError && error.class === 'fatal') throw error;
         this.#options.report.warn(`partition ${this.#options.partition}: not open yet`, error as Error);
+        this.#disk.failed(error);
         const ms = REOPEN_BACKOFF_MS[Math.min(attempt, REOPEN_BACKOFF_MS.length - 1)] ?? 1_000;
         await new Promise<void>((resolve) => this.#options.clock.after(ms, resolve));
       }
@@ -328,6 +334,7 @@ class PartitionTask<A, R, K, I extends Row, E, X extends Work> implements Task<A
     const words = Math.max(committed.words, before.positions.words);
     this.#meta = metaAfter(before, batch, { history: committed.history, words });
     this.store.write([], this.#meta);
+    this.#disk.wrote();
     this.#time.replied(committed.time);
   }
 

@@ -20,8 +20,10 @@ const SORTED_FROM = 2_000;
 const LETTER_TABLE = new Map(Object.entries(TABLES).map(([table, letter]) => [letter.charCodeAt(0), table as Table]));
 const BUFFERS = { keys: true, values: true, keyEncoding: 'buffer', valueEncoding: 'buffer' } as const;
 
-/** A full disk, or another opener, in this process or another: the files are sound, and throwing them away would mend nothing. */
-const NOT_ITS_FAULT = /No space left|Disk quota|Too many open files|lock hold by current process|While lock file/;
+/** The files are sound, and throwing them away would mend nothing: a full disk, or one that has become read-only; */
+const UNWRITABLE = /No space left|Disk quota|Read-only file system/;
+/** another opener, in this process or another. */
+const NOT_ITS_FAULT = /Too many open files|lock hold by current process|While lock file/;
 
 /** Of an opening that failed the binding says only that it did; RocksDB's own words stand in the cause. */
 function reasonOf(error: unknown): string {
@@ -60,7 +62,7 @@ export function rocksStores(directory: string): Stores {
         // Its lock is let go: the caller destroys the store and opens it again.
         await db?.close();
         const why = reasonOf(cause);
-        const code = NOT_ITS_FAULT.test(why) ? 'unavailable' : 'store_ahead';
+        const code = UNWRITABLE.test(why) ? 'store_unwritable' : NOT_ITS_FAULT.test(why) ? 'unavailable' : 'store_ahead';
         throw new EvenkeelError(code, `the store of partition ${partition} does not open: ${why}`, { cause });
       }
     },
@@ -153,9 +155,14 @@ class RocksStore implements Store {
       else binding.batch_put(batch, transient(table, key), value, null);
     }
     binding.batch_put(batch, META_KEY, encodeMeta(meta), null);
-    binding.batch_write(this.#database, batch, null);
-    // Its memory goes now, and not with the heap's next collection.
-    binding.batch_clear(batch);
+    try {
+      binding.batch_write(this.#database, batch, null);
+    } catch (cause) {
+      throw new EvenkeelError('store_unwritable', `a batch was not written: ${reasonOf(cause)}`, { cause });
+    } finally {
+      // Its memory goes now, and not with the heap's next collection.
+      binding.batch_clear(batch);
+    }
     this.meta = meta;
   }
 

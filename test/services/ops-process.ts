@@ -1,4 +1,5 @@
 /** A service for ops.test.ts: its one argument says how it goes on. */
+import { EvenkeelError } from '#schemas/errors.ts';
 import { runMain } from '#services/ops.ts';
 
 const [, , how] = process.argv;
@@ -13,6 +14,7 @@ await runMain(async ({ config, log, metrics, watchdog, fail }) => {
       for (;;);
     }, 100);
   if (how === 'fails') setTimeout(() => fail(new Error('a part failed')), 50);
+  if (how === 'has-no-disk') for (const at of [50, 60]) setTimeout(() => fail(new EvenkeelError('disk_failed', 'no writes for 15 s')), at);
   if (how === 'rejects') setTimeout(() => void Promise.reject(new Error('nobody waited')), 50);
   if (how === 'hangs-in-an-operation') void watchdog.during('a transaction of partition 3', never);
   if (how === 'stands-still') watchdog.watch('partition 3 of support.requests', () => 41);
@@ -34,6 +36,10 @@ await runMain(async ({ config, log, metrics, watchdog, fail }) => {
         return { metrics: metrics.getMetricsAsArray().length };
       },
     },
-    close: () => (how === 'hangs' ? never() : new Promise((resolve) => setTimeout(resolve, how === 'drains' ? 1_000 : 50))),
+    async close() {
+      log.info('closing what it holds');
+      if (how === 'hangs') await never();
+      await new Promise((resolve) => setTimeout(resolve, how === 'drains' ? 1_000 : 50));
+    },
   };
 });

@@ -77,6 +77,13 @@ test.each([
   expect(output()).toContain(why);
 });
 
+test('a disk that has failed: what it holds is handed over, once, then exit 74', async () => {
+  const { ended, output } = await service('has-no-disk');
+  expect(await ended).toBe(EXIT.disk);
+  expect(output()).toContain('no writes for 15 s');
+  expect(output().split('closing what it holds').length).toBe(2);
+});
+
 test('a wrong setting is one line that names it, exit 2', async () => {
   const { ended, output } = await service('runs', { EVENKEEL_HTTP_PORT: 'eighty' });
   expect(await ended).toBe(EXIT.usage);
