@@ -52,10 +52,11 @@ type Reader = {
 };
 
 /** Bytes of today's shape are read by compiled code, those of an older one by avsc's resolution of the two. */
-function readerOf({ name, schema }: Registered, type: avsc.Type, current: boolean): Reader {
+function readerOf({ name, schema }: Registered, current: boolean): Reader {
   const ownerFirst = isOwnerFirst(schema);
   if (current) return { name, schema, ownerFirst, plain: decoder(SHAPES[name].avro), tagged: decoder(SHAPES[name].avro, name) };
-  const [mine, resolver] = [typeOf(name), typeOf(name).createResolver(type)];
+  const mine = typeOf(name);
+  const resolver = mine.createResolver(avsc.Type.forSchema(schema as avsc.Schema));
   const plain: Decode<object> = (bytes, from, to) => ({ ...(mine.fromBuffer(Buffer.from(bytes.subarray(from, to)), resolver) as object) });
   return { name, schema, ownerFirst, plain, tagged: (...where) => ({ type: name, ...plain(...where) }) };
 }
@@ -65,15 +66,21 @@ function isOwnerFirst(schema: AvroSchema): boolean {
   return first?.name === 'tenant' && first.type === 'string';
 }
 
+/** As a registry gives back what was registered, word for word; or else as avsc writes both, which makes types of them: a start has forty to wait for. */
+function isCurrent({ name, schema }: Registered): boolean {
+  if (JSON.stringify(schema) === JSON.stringify(SHAPES[name].avro)) return true;
+  const canonical = (type: avsc.Type) => JSON.stringify(type.schema({ exportAttrs: true }));
+  return canonical(avsc.Type.forSchema(schema as avsc.Schema)) === canonical(typeOf(name));
+}
+
 /** `registered`: every version of every subject; the writer uses the one that equals today's shape. */
 export function createCodec(registered: readonly Registered[]): Codec {
   const readers = new Map<number, Reader>();
   const writers = new Map<ShapeName, { readonly id: number; readonly write: Encode<unknown> }>();
   for (const each of registered) {
-    const type = avsc.Type.forSchema(each.schema as avsc.Schema);
-    const current = JSON.stringify(type.schema({ exportAttrs: true })) === JSON.stringify(typeOf(each.name).schema({ exportAttrs: true }));
+    const current = isCurrent(each);
     if (current) writers.set(each.name, { id: each.id, write: encoder(SHAPES[each.name].avro) });
-    readers.set(each.id, readerOf(each, type, current));
+    readers.set(each.id, readerOf(each, current));
   }
   const reader = (bytes: Uint8Array, from = 0, to = bytes.byteLength): Reader => {
     const id = schemaId(bytes, from, to);

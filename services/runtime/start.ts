@@ -2,6 +2,7 @@
 import { mkdirSync } from 'node:fs';
 import { hostname } from 'node:os';
 import { join } from 'node:path';
+import type { Kafka } from 'kafkajs';
 import type { Registry } from 'prom-client';
 import { createCodec } from '#schemas/codec.ts';
 import { EvenkeelError } from '#schemas/errors.ts';
@@ -38,6 +39,8 @@ const TOPICS = { history: 'tenant.events', words: 'support.steps' };
 export type AgentMaker = (parts: { readonly config: Config; readonly knowledge: Knowledge; readonly metrics: Registry }) => Agent;
 
 const EVERYWHERE = '0.0.0.0';
+/** Where others of the house may ask this process. */
+const addressOf = ({ opsHost, opsPort }: Config): string => `${opsHost === EVERYWHERE ? hostname() : opsHost}:${opsPort}`;
 
 /** @throws EvenkeelError `forbidden` for a call that none of our own processes signed */
 function ours({ masterKey }: Config, query: URLSearchParams, { target, signature }: Call): URLSearchParams {
@@ -45,19 +48,23 @@ function ours({ masterKey }: Config, query: URLSearchParams, { target, signature
   throw new EvenkeelError('forbidden', 'this page answers the platform’s own processes alone');
 }
 
+/** All that can be had before the group knows of this process. */
+function connect({ config, watchdog }: Pick<Context, 'config' | 'watchdog'>, client: (name: string) => Kafka, warn: (message: string, error?: Error) => void) {
+  const member = { group: RUNTIME_GROUP, topics: TOPICS_IN, memberFile: join(config.dataDir, 'member-id'), address: addressOf(config) };
+  return Promise.all([
+    loadSchemas(config.registryUrl).then(createCodec),
+    watchdog.during('connecting to the group', () => connectMember({ kafka: client('group'), ...member })),
+    watchdog.during('the first answer of Kafka', () => withAdmin(client('admin'), (admin) => partitionCount(admin, 'runtime'))),
+    writable(config.dataDir, warn),
+  ]);
+}
+
 export async function startRuntime({ config, log, metrics, watchdog, fail }: Context, createAgent: AgentMaker): Promise<Started> {
   mkdirSync(config.dataDir, { recursive: true });
   const stores = new StoresAhead(join(config.dataDir, 'stores'));
   const client = (name: string) => createKafka({ ...config.kafka, clientId: `${config.instance}.${name}` });
   const warn = (message: string, error?: Error) => log.warn({ err: error }, message);
-  const memberFile = join(config.dataDir, 'member-id');
-  const address = `${config.opsHost === EVERYWHERE ? hostname() : config.opsHost}:${config.opsPort}`;
-  const [codec, member, partitions] = await Promise.all([
-    loadSchemas(config.registryUrl).then(createCodec),
-    watchdog.during('connecting to the group', () => connectMember({ kafka: client('group'), group: RUNTIME_GROUP, topics: TOPICS_IN, memberFile, address })),
-    watchdog.during('the first answer of Kafka', () => withAdmin(client('admin'), (admin) => partitionCount(admin, 'runtime'))),
-    writable(config.dataDir, warn),
-  ]);
+  const [codec, member, partitions] = await connect({ config, watchdog }, client, warn);
   const [reader, follower, documents] = ['reader', 'follower', 'documents'].map((name) => new Reader(client(name), warn)) as [Reader, Reader, Reader];
   const sender = createSender(client('sender'));
   const kafka = watchedLog(
