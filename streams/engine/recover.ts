@@ -149,12 +149,15 @@ async function readWords<A, R, K, I extends Row, E, X extends Work>(
 ): Promise<void> {
   for await (const { records, next } of log.read(topics.words, meta.positions.words)) {
     const writes: Write[] = [];
-    for (const record of records) {
-      if (record.value === null) continue;
-      const words = machine.wordsOf(record.value);
-      const row = store.get('item', itemKey(words.tenant, words.item));
+    const found = records.flatMap(({ offset, value }) => (value === null ? [] : [{ offset, value, words: machine.wordsOf(value) }]));
+    const rows = store.getMany(
+      'item',
+      found.map(({ words }) => itemKey(words.tenant, words.item)),
+    );
+    for (const [at, { offset, value, words }] of found.entries()) {
+      const row = rows[at];
       const wanted = row && machine.itemWords(machine.rows.item.decode(row)).includes(wordsName(words.mark, words.step));
-      if (wanted) writes.push({ table: 'words', key: wordsKey(words.tenant, words.mark, words.step), value: keepWords(record.offset, record.value) });
+      if (wanted) writes.push({ table: 'words', key: wordsKey(words.tenant, words.mark, words.step), value: keepWords(offset, value) });
     }
     const current = store.meta ?? meta;
     store.write(writes, { ...current, positions: { ...current.positions, words: next } });
