@@ -9,6 +9,11 @@ export function sha256(...parts: readonly Uint8Array[]): Uint8Array {
   return Buffer.from(hash('sha256', parts.length === 1 ? (parts[0] as Uint8Array) : Buffer.concat(parts), 'binary'), 'binary');
 }
 
+/** The same as text. */
+export function sha256Text(bytes: Uint8Array | string): string {
+  return hash('sha256', bytes, 'base64url');
+}
+
 /** The next link of a hash chain: SHA-256 over the last link and the entry's bytes. */
 export function chain(previous: Uint8Array, entry: Uint8Array): Uint8Array {
   return sha256(previous, entry);
@@ -57,9 +62,7 @@ export function keyedDigest(secret: HmacKey, ...parts: readonly string[]): strin
 /** What a command says, without its id and its sender: the same whatever the order of its fields. */
 export function commandDigest({ commandId: _id, by: _by, role: _role, ...says }: Command): string {
   const fields = Object.entries(says).sort(([a], [b]) => (a < b ? -1 : 1));
-  return Buffer.from(sha256(Buffer.from(JSON.stringify(fields))))
-    .toString('base64url')
-    .slice(0, 22);
+  return sha256Text(JSON.stringify(fields)).slice(0, 22);
 }
 
 export function personId(secret: HmacKey, person: string): PersonId {

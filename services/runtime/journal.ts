@@ -4,7 +4,7 @@
  * to end the request: the next step waits for the last one's result to be committed, and the end stands behind it in the same log, so that
  * the last result and the end share a transaction.
  */
-import { sha256 } from '#schemas/digest.ts';
+import { sha256Text } from '#schemas/digest.ts';
 import { EvenkeelError } from '#schemas/errors.ts';
 import type { StepCalls, StepKind } from '#schemas/events.ts';
 import type { ConversationId, MicroUsd, RequestId, TenantId } from '#schemas/ids.ts';
@@ -112,7 +112,7 @@ export class StepJournal {
     const words = Buffer.from(JSON.stringify(result.value));
     const sealed = await this.#words.seal(step, words);
     const { cost, inputTokens, outputTokens, model } = result;
-    const digest = Buffer.from(sha256(sealed)).toString('base64url');
+    const digest = sha256Text(sealed);
     this.#recording = this.#task.offer({ kind: 'step_finish', ...this.#row, step, attempt, cost, inputTokens, outputTokens, model, digest, sealed });
     // Who waits for it is told; until somebody does, a rejection has nobody.
     this.#recording.catch(() => undefined);

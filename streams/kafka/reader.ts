@@ -327,9 +327,10 @@ type KafkajsMessage = {
 
 /** kafkajs's record as ours: offsets and timestamps are strings there, a repeated header is a list. */
 export function toRecord({ offset, key, value, timestamp, headers }: KafkajsMessage): Rec {
-  const flat = Object.entries(headers ?? {}).flatMap(([name, header]) => {
+  const flat: (readonly [string, Uint8Array])[] = [];
+  for (const [name, header] of Object.entries(headers ?? {})) {
     const last = Array.isArray(header) ? header.at(-1) : header;
-    return last === undefined ? [] : [[name, Buffer.from(last)] as const];
-  });
+    if (last !== undefined) flat.push([name, typeof last === 'string' ? Buffer.from(last) : last]);
+  }
   return { offset: Number(offset), key: key === null ? undefined : key.toString(), value, timestamp: Number(timestamp), headers: Object.fromEntries(flat) };
 }

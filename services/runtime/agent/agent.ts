@@ -4,7 +4,7 @@
  * heading and version; what the tenant's documents do not hold is said, and handed to a person.
  */
 
-import { sha256 } from '#schemas/digest.ts';
+import { sha256Text } from '#schemas/digest.ts';
 import type { Degradation, Reason } from '#schemas/events.ts';
 import { below, budgetBackMs, lastRung, type Rung, rungOf } from '#streams/support/degradation.ts';
 import type { Agent, AgentAnswer, AgentAsk, AgentJournal } from '../turns.ts';
@@ -19,7 +19,7 @@ const PASSAGES = 8;
 /** Who may read what is meant for agents; any other role reads what everyone may. */
 const AGENTS: ReadonlySet<string> = new Set(['tenant_admin', 'operator']);
 /** Version of what shapes an answer besides model, policy and documents. */
-const RULES = Buffer.from(sha256(Buffer.from(INSTRUCTIONS))).toString('base64url');
+const RULES = sha256Text(INSTRUCTIONS);
 
 type Ending = Omit<AgentAnswer, 'degraded'>;
 
