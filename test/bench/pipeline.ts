@@ -85,10 +85,10 @@ async function paced(platform: BenchPlatform, load: Load, tenants: readonly Tena
   return { rate, p50: quantile(took, 0.5), p99: quantile(took, 0.99) };
 }
 
-/** Seconds after the last result until the auditor has copied every event of it: six a request, and one for each tenant. */
+/** Seconds after the last result until the auditor has copied every event of it: seven a request, and one for each tenant. */
 async function auditCaughtUp(platform: BenchPlatform, requests: number): Promise<number> {
   const began = performance.now();
-  while ((await platform.metric('auditor', 'evenkeel_audit_entries_total')) < requests * 6 + TENANTS) await pause(100);
+  while ((await platform.metric('auditor', 'evenkeel_audit_entries_total')) < requests * 7 + TENANTS) await pause(100);
   return (performance.now() - began) / 1_000;
 }
 
