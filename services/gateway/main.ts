@@ -32,6 +32,8 @@ import { View } from './view.ts';
 
 const VERDICT_MS = 1_000;
 const COMMAND_MS = 5_000;
+/** Under load: what clients wait for is seen so much later at most. */
+const REST_MS = 5;
 const STREAMS_OF_ONE_TENANT = 500;
 
 async function start({ config, log, metrics, watchdog, fail }: Context): Promise<Started> {
@@ -39,7 +41,7 @@ async function start({ config, log, metrics, watchdog, fail }: Context): Promise
   const client = (name: string) => createKafka({ ...config.kafka, clientId: `${config.instance}.${name}`, warn });
   const codec = createCodec(await loadSchemas(config.registryUrl));
   const partitions = await watchdog.during('the first answer of Kafka', () => withAdmin(client('admin'), (admin) => partitionCount(admin, 'gateway')));
-  const [reader, ends, sender] = [new Reader(client('reader'), warn), new Reader(client('ends'), warn), createSender(client('sender'))];
+  const [reader, ends, sender] = [new Reader(client('reader'), warn, 1, REST_MS), new Reader(client('ends'), warn), createSender(client('sender'))];
   const owners = new GroupOwners(client('owners'), RUNTIME_GROUP, 'support.requests');
   const lag = new LagWatch({ reader: ends, watchdog, metrics, warn });
   const vault = openVault({ log: reader, send: (records) => sender.send(records), codec, masterKey: config.masterKey, partitions });

@@ -15,6 +15,8 @@ const MAX_WAIT_MS = 500;
 /** While a slow reader's partition is left out of the long poll, the poll is short, so that it comes back in soon. */
 const CROWDED_WAIT_MS = 25;
 const READ_WAIT_MS = 100;
+/** In one answer: more come than one waits for each of them. */
+const BUSY_BYTES = 16_384;
 /** Fetched and not yet taken: below this a partition stays in the long poll. */
 const BUFFERED_BATCHES = 4;
 const BACKOFF_MS = [50, 100, 250, 500, 1_000];
@@ -76,6 +78,7 @@ class Subscription {
 export class Reader {
   readonly #kafka: Kafka;
   readonly #minBytes: number;
+  readonly #restMs: number;
   readonly #warn: (message: string) => void;
   readonly #subscriptions = new Set<Subscription>();
   /** Brokers with a loop of their own: a long poll at one must not hold up what another has. */
@@ -85,10 +88,14 @@ export class Reader {
   #changed = Promise.withResolvers<void>();
   #turn = 0;
 
-  /** `minBytes`: a follower that is in no hurry gets its records in fewer and larger answers, half a second late at most. */
-  constructor(kafka: Kafka, warn: (message: string) => void, minBytes = 1) {
+  /**
+   * `minBytes`: a follower that is in no hurry gets its records in fewer and larger answers, half a second late at most. `restMs`: of a log
+   * that is busy, so long between an answer and the next request: each costs the broker and us as much as a dozen records.
+   */
+  constructor(kafka: Kafka, warn: (message: string) => void, minBytes = 1, restMs = 0) {
     this.#kafka = kafka;
     this.#minBytes = minBytes;
+    this.#restMs = restMs;
     this.#warn = warn;
   }
 
@@ -196,7 +203,7 @@ export class Reader {
         if (mine.length === 0 || this.#closed) break;
         const wanting = mine.filter((each) => each.buffer.length < BUFFERED_BATCHES);
         if (wanting.length === 0) await this.#changed.promise;
-        else await this.#fetchFor(node, wanting, mine.length);
+        else if ((await this.#fetchFor(node, wanting, mine.length)) >= BUSY_BYTES && this.#restMs > 0) await sleep(this.#restMs);
       }
       this.#polling.delete(node);
     } catch (error) {
@@ -216,7 +223,8 @@ export class Reader {
     void this.#place(subscription);
   }
 
-  async #fetchFor(node: string, wanting: readonly Subscription[], all: number): Promise<void> {
+  /** Returns the bytes that came. */
+  async #fetchFor(node: string, wanting: readonly Subscription[], all: number): Promise<number> {
     const fresh = wanting.some((each) => !each.opened);
     const waitMs = fresh ? 0 : wanting.length < all ? CROWDED_WAIT_MS : MAX_WAIT_MS;
     // Two readers of one partition share a fetch from the earlier position. The order turns: who comes first has room for a large batch.
@@ -227,11 +235,14 @@ export class Reader {
       return { topic, partition, offset: Math.min(...of.map((each) => each.position)) };
     });
     const { cluster } = await this.#connected();
+    let bytes = 0;
     for (const fetched of await fetch(await cluster.findBroker({ nodeId: node }), wanted, waitMs, this.#minBytes)) {
+      bytes += fetched.bytes.length;
       const of = wanting.filter((each) => each.topic === fetched.topic && each.partition === fetched.partition);
       if (fetched.code === OFFSET_OUT_OF_RANGE) await this.#restart(of);
       else for (const each of of) deliver(each, fetched, (error) => this.#displace(each, error));
     }
+    return bytes;
   }
 
   /** Retention has overtaken the position, or the log is another one than before: both begin at its start. */

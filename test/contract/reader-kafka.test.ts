@@ -9,8 +9,8 @@ const stop: (() => Promise<void>)[] = [];
 afterEach(async () => {
   for (const each of stop.splice(0)) await each();
 });
-function reader(warnings: string[] = []): Reader {
-  const made = new Reader(client('reader'), (message) => warnings.push(message));
+function reader(warnings: string[] = [], restMs = 0): Reader {
+  const made = new Reader(client('reader'), (message) => warnings.push(message), 1, restMs);
   stop.push(() => made.close());
   return made;
 }
@@ -21,13 +21,13 @@ function sender() {
 }
 const value = (at: number, size: number) => Buffer.from(`${at}`.padEnd(size, '.'));
 
-test('catching up on more partitions than an answer has room for skips no record', async () => {
+test.each([0, 5])('catching up on more partitions than an answer has room for skips no record; with a rest of %i ms between answers', async (restMs) => {
   const [partitions, each] = [24, 1_500];
   const topic = await newTopic(partitions);
   const records = Array.from({ length: partitions * each }, (_, at) => ({ topic, partition: at % partitions, key: 'k', value: value(at, 1_000) }));
   const sent = await sender().send(records);
   expect(sent.every(({ time }) => time > 0)).toBe(true);
-  const log = reader();
+  const log = reader([], restMs);
   const offsets = await Promise.all(
     Array.from({ length: partitions }, async (_, partition) => {
       const found: number[] = [];
