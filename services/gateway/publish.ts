@@ -32,8 +32,8 @@ export type Published = {
 /** What was asked for, and by whom. `key`: of the request, as its caller sent it. */
 export type Asking = { readonly caller: Caller; readonly body: Body; readonly key: string | undefined; readonly async: boolean };
 type Made = { readonly tenant: TenantId; readonly person: PersonId; readonly id: RequestId; readonly says: Says; readonly record: Output };
-/** What a request says, for comparison with another of the same key: as the history has it, and for this process's memory, which is cheaper. */
-type Says = { digest(): string; fingerprint(): string };
+/** What a request says, for comparison with another of the same key: as the history has it, and for this process's memory, in 52 bits. */
+type Says = { digest(): string; fingerprint(): number };
 
 export async function publish(parts: GatewayParts, asking: Asking): Promise<{ readonly published: Published; readonly allowance: Allowance }> {
   const { caller, body } = asking;
@@ -49,7 +49,7 @@ export async function publish(parts: GatewayParts, asking: Asking): Promise<{ re
   const words = JSON.stringify({ message, metadata });
   const says: Says = {
     digest: () => keyedDigest(secret, 'body', message, metadata ?? '', named ?? ''),
-    fingerprint: () => hash('sha256', `${named ?? ''}\n${words}`, 'base64url'),
+    fingerprint: () => Number.parseInt(hash('sha256', `${named ?? ''}\n${words}`, 'hex').slice(0, 13), 16),
   };
   const sealed = await parts.vault.seal(tenant, person, `${id}/message`, Buffer.from(words));
   // From here to the listening there is no await: the verdict of a request that is on its way cannot slip between.

@@ -10,7 +10,7 @@ import { Problem } from './problems.ts';
 /** `at`: by this process's clock, ms. `acknowledged`: until its record is; another that sends the same waits for it too. */
 export type Undecided = {
   readonly person: PersonId;
-  readonly fingerprint: string;
+  readonly fingerprint: number;
   readonly at: number;
   acknowledged: Promise<unknown> | undefined;
   decided: boolean;
@@ -62,7 +62,7 @@ export class Submissions {
   }
 
   /** Before its record is sent: the verdict may be here before the acknowledgement. */
-  add(tenant: TenantId, id: RequestId, person: PersonId, fingerprint: string): Undecided {
+  add(tenant: TenantId, id: RequestId, person: PersonId, fingerprint: number): Undecided {
     const { undecided } = this.#of(tenant);
     const at = this.#now();
     const added: Undecided = { person, fingerprint, at, acknowledged: undefined, decided: false };

@@ -124,10 +124,10 @@ describe('the memory of what was submitted', () => {
 
   test('is bounded for each tenant and in all, and says so instead of forgetting', () => {
     const submissions = new Submissions(() => 0, { undecided: 3, undecidedOfTenant: 2 });
-    for (const at of [1, 2]) submissions.add(tenant, id(at), person, 'd');
+    for (const at of [1, 2]) submissions.add(tenant, id(at), person, 7);
     expect(() => submissions.checkRoom(tenant)).toThrow(/2 requests of acme/);
     submissions.checkRoom(other);
-    submissions.add(other, id(3), person, 'd');
+    submissions.add(other, id(3), person, 7);
     expect(() => submissions.checkRoom(other)).toThrow(/3 requests were submitted/);
     submissions.drop(tenant, id(1));
     submissions.checkRoom(other);
@@ -136,11 +136,11 @@ describe('the memory of what was submitted', () => {
   test('forgets what is never decided, and refusals after their time', () => {
     let now = 0;
     const submissions = new Submissions(() => now, { undecided: 1, undecidedMs: 100, refusedMs: 50 });
-    submissions.add(tenant, id(1), person, 'd');
+    submissions.add(tenant, id(1), person, 7);
     submissions.happened(refused(other, 2));
     expect(submissions.refusal(other, id(2))).toBeDefined();
     now = 60;
-    expect([submissions.find(tenant, id(1))?.fingerprint, submissions.refusal(other, id(2))]).toEqual(['d', undefined]);
+    expect([submissions.find(tenant, id(1))?.fingerprint, submissions.refusal(other, id(2))]).toEqual([7, undefined]);
     now = 100;
     expect(submissions.find(tenant, id(1))).toBeUndefined();
     submissions.checkRoom(other);
