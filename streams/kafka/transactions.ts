@@ -90,8 +90,8 @@ export class Transactions {
     const who = { transactionalId, ...this.#producer };
     const places = byPlace(records);
     const coordinator = await this.#cluster.findBroker({ nodeId: this.#transactionNode });
-    await this.#announce(coordinator, places);
-    const [written] = await Promise.all([this.#produce(places), this.#commitOffsets(coordinator, inputs, inputPartition)]);
+    await Promise.all([this.#announce(coordinator, places), this.#announceOffsets(coordinator, inputs)]);
+    const [written] = await Promise.all([this.#produce(places), this.#commitOffsets(inputs, inputPartition)]);
     await patiently(CONCURRENT, PRODUCE_TIMEOUT_MS, () => coordinator.endTxn({ ...who, transactionResult: true }));
     return written;
   }
@@ -149,14 +149,18 @@ export class Transactions {
     });
   }
 
-  async #commitOffsets(transaction: TransactionBroker, inputs: Offsets, partition: number): Promise<void> {
+  async #announceOffsets(coordinator: TransactionBroker, inputs: Offsets): Promise<void> {
+    if (Object.keys(inputs).length === 0) return;
+    const { transactionalId, group } = this.#options;
+    await patiently(CONCURRENT, PRODUCE_TIMEOUT_MS, () => coordinator.addOffsetsToTxn({ transactionalId, groupId: group, ...this.#producer }));
+  }
+
+  async #commitOffsets(inputs: Offsets, partition: number): Promise<void> {
     const topics = Object.entries(inputs).map(([topic, offset]) => ({ topic, partitions: [{ partition, offset: String(offset) }] }));
     if (topics.length === 0) return;
     const { transactionalId, group } = this.#options;
-    const who = { transactionalId, groupId: group, ...this.#producer };
-    await patiently(CONCURRENT, PRODUCE_TIMEOUT_MS, () => transaction.addOffsetsToTxn(who));
     const coordinator = await this.#cluster.findBroker({ nodeId: this.#groupNode });
-    await patiently(CONCURRENT, PRODUCE_TIMEOUT_MS, () => coordinator.txnOffsetCommit({ ...who, topics }));
+    await patiently(CONCURRENT, PRODUCE_TIMEOUT_MS, () => coordinator.txnOffsetCommit({ transactionalId, groupId: group, ...this.#producer, topics }));
   }
 }
 
