@@ -11,7 +11,8 @@ const TARGET_MS = 15;
 const TOPICS = { history: 'tenant.events', words: 'support.steps' };
 
 export async function commit(): Promise<Report> {
-  const kafka = await startKafka();
+  // With a registry it is provisioned: no topic comes by itself.
+  const kafka = await startKafka({ registry: true });
   const client = (name: string) => createKafka({ brokers: kafka.brokers, ...kafka.admin, clientId: name });
   const [reader, follower] = [new Reader(client('reader'), () => undefined), new Reader(client('follower'), () => undefined)];
   const log = kafkaLog({ kafka: client('log'), reader, follower, group: 'bench', topics: TOPICS, owned: async () => true });
