@@ -2,6 +2,7 @@
  * Reading without a group: for each broker one long-polling fetch serves all partitions that are followed. Committed records only, exact
  * positions (commit markers included), reconnecting for ever. One partition's trouble holds up no other's.
  */
+import { setImmediate } from 'node:timers/promises';
 import type { Kafka } from 'kafkajs';
 import { EvenkeelError } from '#schemas/errors.ts';
 import type { Offset } from '#schemas/ids.ts';
@@ -133,8 +134,10 @@ export class Reader {
     // Not as a fetch says it: a new leader's high watermark may lie before what the old one has acknowledged. Here it says so instead.
     const end = await this.end(topic, partition);
     let position = from > end ? await this.start(topic, partition) : from;
+    let ahead: Promise<Fetched> | undefined;
     while (position < end) {
-      const fetched = await this.#trying(() => this.#fetchOne(topic, partition, position, READ_WAIT_MS));
+      const fetched = await (ahead ?? this.#fetchFrom(topic, partition, position));
+      ahead = undefined;
       if (fetched.code === OFFSET_OUT_OF_RANGE) {
         position = await this.start(topic, partition);
         continue;
@@ -142,6 +145,13 @@ export class Reader {
       const { records, next } = committedRecords(fetched, position);
       if (next === position) continue;
       position = next;
+      if (position < end) {
+        ahead = this.#fetchFrom(topic, partition, position);
+        // Whoever reads no further does not ask what became of it.
+        ahead.catch(() => undefined);
+        // The request goes out now: a fold of what has come holds this thread, and the broker works meanwhile.
+        await setImmediate();
+      }
       const within = records.filter((record) => record.offset < end);
       if (within.length > 0 || position >= end) yield { records: within, next: Math.min(position, end), end };
     }
@@ -254,6 +264,10 @@ export class Reader {
       each.position = start;
       each.opened = false;
     }
+  }
+
+  #fetchFrom(topic: string, partition: number, position: Offset): Promise<Fetched> {
+    return this.#trying(() => this.#fetchOne(topic, partition, position, READ_WAIT_MS));
   }
 
   async #fetchOne(topic: string, partition: number, offset: Offset, waitMs: number): Promise<Fetched> {
