@@ -2,6 +2,7 @@
 import { spawnSync } from 'node:child_process';
 import { closeSync, globSync, openSync, readdirSync, rmSync, statSync, truncateSync, writeSync } from 'node:fs';
 import { join } from 'node:path';
+import { EXIT } from '#services/exit.ts';
 import type { Boundary } from './boundaries.ts';
 import type { Platform } from './platform.ts';
 
@@ -16,13 +17,17 @@ export type Fault = {
 };
 
 const VICTIM = 'runtime-1';
-export const RUNTIMES = [VICTIM, 'runtime-2'] as const;
+const OTHER = 'runtime-2';
+export const RUNTIMES = [VICTIM, OTHER] as const;
 const WITHIN_MS = 30_000;
 const READY_WITHIN_MS = 60_000;
 /** The group's session timeout is 6 s: by then its partitions belong to another. */
 const STOPPED_MS = 9_000;
 const RIVALRY_MS = 6_000;
 const FULL_MS = 8_000;
+/** It tries for 15 s, and closes what it holds. */
+const GIVES_UP_WITHIN_MS = 40_000;
+const TAKEN_OVER_WITHIN_MS = 5_000;
 const FILL_AGAIN_MS = 100;
 /** Boundaries of an opening: they are waited for at the next start. */
 const AT_OPENING: readonly Boundary[] = ['fenced', 'store-opened'];
@@ -72,6 +77,11 @@ export const FAULTS: Readonly<Record<string, Fault>> = {
     },
   },
   'disk-full': { what: "a runtime's disk is full for seconds, to the last byte", small: true, run: (strike) => fullDisk(strike, false) },
+  'disk-stays-full': {
+    what: "a runtime's disk stays full: it hands its partitions over and exits, and starts again without joining until there is room",
+    small: true,
+    run: diskStaysFull,
+  },
   'disk-full-at-start': { what: 'a runtime is killed, and starts on a full disk', small: true, run: (strike) => fullDisk(strike, true) },
   'truncated-log': {
     what: "RocksDB's write-ahead log loses its second half while its runtime is down",
@@ -130,21 +140,52 @@ async function damage(platform: Platform, kind: '.log' | '.sst'): Promise<void> 
   if (cut === 0) throw new Error(`no store of ${VICTIM} has a ${kind} file: nothing was damaged`);
 }
 
-/** To the last byte, and kept so: what RocksDB has reserved for its logs, and what it lets go of, is taken from it too. */
-async function fullDisk({ platform }: Strike, atStart: boolean): Promise<void> {
-  const dir = platform.dataDir(VICTIM);
+type Ballast = { readonly fill: () => void; readonly drop: () => void };
+
+/** To the last byte: what RocksDB has reserved for its logs, and what it lets go of, is taken from it too. */
+function ballastOf(dir: string): Ballast {
   const ballast = join(dir, 'ballast');
-  const logs = globSync('stores/*/*.log', { cwd: dir });
-  if (logs.length === 0) throw new Error(`${VICTIM} has no store: nothing would be written to its disk`);
+  if (globSync('stores/*/*.log', { cwd: dir }).length === 0) throw new Error(`${VICTIM} has no store: nothing would be written to its disk`);
+  return {
+    fill() {
+      for (const log of globSync('stores/*/*.log', { cwd: dir })) unreserve(join(dir, log));
+      fillUp(ballast);
+    },
+    drop: () => rmSync(ballast),
+  };
+}
+
+async function diskStaysFull({ platform }: Strike): Promise<void> {
+  const { fill, drop } = ballastOf(platform.dataDir(VICTIM));
+  const openedBy = (name: string) => platform.log(name).split('"partition opened"').length;
+  const [ends, others] = [platform.endsOf(VICTIM).length, openedBy(OTHER)];
+  let [full, opened] = [true, 0];
+  const filling = (async () => {
+    for (; full; await pause(FILL_AGAIN_MS)) fill();
+  })();
+  try {
+    await platform.until(`${VICTIM} to give up`, GIVES_UP_WITHIN_MS, () => platform.endsOf(VICTIM).length > ends);
+    const code = platform.endsOf(VICTIM)[ends]?.code;
+    if (code !== EXIT.disk) throw new Error(`${VICTIM} ended with ${code} and not ${EXIT.disk}`);
+    opened = openedBy(VICTIM);
+    await platform.until(`${OTHER} to take over, before any session could end`, TAKEN_OVER_WITHIN_MS, () => openedBy(OTHER) > others);
+    await pause(FULL_MS);
+  } finally {
+    full = false;
+    await filling;
+    drop();
+  }
+  if (openedBy(VICTIM) > opened) throw new Error(`${VICTIM} took partitions although its disk was full`);
+  await platform.until(`${VICTIM} to be ready`, READY_WITHIN_MS, () => platform.ready(VICTIM));
+}
+
+async function fullDisk({ platform }: Strike, atStart: boolean): Promise<void> {
+  const { fill, drop } = ballastOf(platform.dataDir(VICTIM));
   const complaints = () => platform.log(VICTIM).split('No space left on device').length;
   const before = complaints();
-  const fill = () => {
-    for (const log of globSync('stores/*/*.log', { cwd: dir })) unreserve(join(dir, log));
-    fillUp(ballast);
-  };
   if (atStart) await platform.kill(VICTIM, fill);
   for (const end = performance.now() + FULL_MS; performance.now() < end; await pause(FILL_AGAIN_MS)) fill();
-  rmSync(ballast);
+  drop();
   if (complaints() === before) throw new Error(`${VICTIM} has met no full disk, or says nothing of it`);
   await platform.until(`${VICTIM} to be ready`, READY_WITHIN_MS, () => platform.ready(VICTIM));
 }

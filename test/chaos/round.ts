@@ -1,6 +1,7 @@
 /** One round: load, a fault, its healing, then the judgement of a program that knows only the topics, and the replay of the history. */
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { EXIT } from '#services/exit.ts';
 import type { CheckFile } from './check-main.ts';
 import type { Judged } from './evidence.ts';
 import { type Case, RUNTIMES } from './faults.ts';
@@ -31,7 +32,7 @@ const AFTER = 40;
 const WITHIN_MS = 60_000;
 const LAG_WITHIN_MS = 60_000;
 /** How a process may end by itself: ops.ts says what each means, and `npm start` starts it again. */
-const LOUD = new Set([70, 75]);
+const LOUD = new Set<number>([EXIT.fatal, EXIT.disk, EXIT.wedged]);
 
 export class Arena {
   readonly #platform = new Platform();

@@ -13,6 +13,7 @@ const ROUNDS = [
   'kill-broker',
   'two-owners',
   'disk-full',
+  'disk-stays-full',
   'truncated-table',
 ];
 const caseOf = (name: string): Case => {
