@@ -58,8 +58,8 @@ export function taskOpener(parts: TaskParts): (partition: number) => Promise<Ope
     const started = performance.now();
     // No retrieval starts before the partition's knowledge has been read to its end.
     const known = parts.knowledge.open(partition);
-    const logStarts: Record<string, number> = {};
-    for (const topic of TOPICS_IN) logStarts[topic] = await parts.reader.start(topic, partition);
+    const starting = TOPICS_IN.map(async (topic) => [topic, await parts.reader.start(topic, partition)] as const);
+    const logStarts = Object.fromEntries(await Promise.all(starting));
     await known;
     const task = await openTask({
       machine,

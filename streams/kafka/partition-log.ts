@@ -28,8 +28,9 @@ export function kafkaLog(options: KafkaLogOptions): Log {
   return {
     async open(partition) {
       const { kafka, group } = options;
+      const topics = Object.values(options.topics);
       try {
-        const transactions = await Transactions.open({ kafka, group, transactionalId: `${group}-${partition}`, timeoutMs: TRANSACTION_TIMEOUT_MS });
+        const transactions = await Transactions.open({ kafka, group, topics, transactionalId: `${group}-${partition}`, timeoutMs: TRANSACTION_TIMEOUT_MS });
         return new KafkaPartition(options, partition, transactions);
       } catch (error) {
         throw classify(error, `partition ${partition} cannot be opened`);
@@ -47,6 +48,8 @@ class KafkaPartition implements PartitionLog {
   #history: Offset = 0;
   #words: Offset = 0;
   #dead = false;
+  /** Fixed by the fence until we write ourselves: an opening asks for each once. */
+  readonly #ends = new Map<string, Promise<Offset>>();
 
   constructor(options: KafkaLogOptions, partition: number, transactions: Transactions) {
     this.#options = options;
@@ -57,19 +60,25 @@ class KafkaPartition implements PartitionLog {
   async *read(topic: string, from: Offset) {
     // Nothing may follow it: then the words stand where the reader says.
     if (topic === this.#options.topics.words) this.#words = from;
-    for await (const batch of this.#options.reader.read(topic, this.#partition, from)) {
+    for await (const batch of this.#options.reader.read(topic, this.#partition, from, await this.end(topic))) {
       if (topic === this.#options.topics.words) this.#words = batch.next;
       yield batch;
     }
   }
 
   end(topic: string): Promise<Offset> {
-    return this.#options.reader.end(topic, this.#partition);
+    const known = this.#ends.get(topic);
+    if (known) return known;
+    const asked = this.#options.reader.end(topic, this.#partition);
+    this.#ends.set(topic, asked);
+    asked.catch(() => this.#ends.delete(topic));
+    return asked;
   }
 
   async commit(records: readonly Output[], inputs: Offsets): Promise<Committed> {
     if (this.#dead) throw new EvenkeelError('commit_failed', 'this producer has failed before');
     this.#dead = true;
+    this.#ends.clear();
     try {
       const placed = records.map((record): Placed => (record.partition === undefined ? { ...record, partition: this.#partition } : (record as Placed)));
       const written = await this.#transactions.commit(placed, inputs, this.#partition);
@@ -77,6 +86,8 @@ class KafkaPartition implements PartitionLog {
       return this.#committed(written);
     } catch (error) {
       throw classify(error, `partition ${this.#partition} did not commit`);
+    } finally {
+      this.#ends.clear();
     }
   }
 

@@ -127,12 +127,12 @@ export class Reader {
   }
 
   /**
-   * To the end as it is now, what is in a transaction included: it is waited for.
+   * To `upTo`, or else to the end as it is now, what is in a transaction included: it is waited for.
    * @throws what the broker said last, when it has not answered for some seconds
    */
-  async *read(topic: string, partition: number, from: Offset): AsyncGenerator<Batch> {
+  async *read(topic: string, partition: number, from: Offset, upTo?: Offset): AsyncGenerator<Batch> {
     // Not as a fetch says it: a new leader's high watermark may lie before what the old one has acknowledged. Here it says so instead.
-    const end = await this.end(topic, partition);
+    const end = upTo ?? (await this.end(topic, partition));
     let position = from > end ? await this.start(topic, partition) : from;
     let ahead: Promise<Fetched> | undefined;
     while (position < end) {

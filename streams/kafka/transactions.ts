@@ -18,6 +18,8 @@ export type TransactionsOptions = {
   readonly transactionalId: string;
   /** Whose input offsets ride in the transactions. */
   readonly group: string;
+  /** What most transactions write to: who leads there is asked beside the fencing. */
+  readonly topics: readonly string[];
   /** The broker aborts what has taken longer. */
   readonly timeoutMs: number;
 };
@@ -71,14 +73,22 @@ export class Transactions {
   }
 
   async #open(): Promise<void> {
-    const { transactionalId, group, timeoutMs } = this.#options;
     await this.#cluster.connect();
+    await Promise.all([this.#fence(), this.#findGroup(), this.#cluster.addMultipleTargetTopics(this.#options.topics)]);
+  }
+
+  async #fence(): Promise<void> {
+    const { transactionalId, timeoutMs } = this.#options;
     await patiently(NOT_YET, OPEN_WITHIN_MS, async () => {
       const coordinator = await this.#cluster.findGroupCoordinator({ groupId: transactionalId, coordinatorType: TRANSACTION_COORDINATOR });
       this.#transactionNode = String(coordinator.nodeId);
       const { producerId, producerEpoch } = await coordinator.initProducerId({ transactionalId, transactionTimeout: timeoutMs });
       this.#producer = { producerId, producerEpoch };
     });
+  }
+
+  async #findGroup(): Promise<void> {
+    const { group } = this.#options;
     await patiently(NOT_YET, OPEN_WITHIN_MS, async () => {
       this.#groupNode = String((await this.#cluster.findGroupCoordinator({ groupId: group })).nodeId);
     });
