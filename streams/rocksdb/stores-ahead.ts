@@ -3,7 +3,11 @@
  * replayed by threads that have nothing else to do, while the process connects.
  */
 import type { Store, Stores } from '#streams/engine/ports.ts';
+import { Semaphore } from '#streams/engine/semaphore.ts';
 import { partitionsIn, rocksStores } from './store.ts';
+
+/** Half of libuv's threads: those that connect need one, for names and passwords, and a disk may take its time. */
+const AT_ONCE = 2;
 
 export class StoresAhead implements Stores {
   readonly #stores: Stores;
@@ -12,8 +16,9 @@ export class StoresAhead implements Stores {
 
   constructor(directory: string) {
     this.#stores = rocksStores(directory);
+    const turns = new Semaphore(AT_ONCE);
     for (const partition of partitionsIn(directory)) {
-      const opening = this.#stores.open(partition);
+      const opening = turns.run(() => this.#stores.open(partition));
       // Whoever owns the partition meets the error, and mends it.
       opening.catch(() => undefined);
       this.#ahead.set(partition, opening);
