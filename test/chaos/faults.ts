@@ -181,7 +181,7 @@ async function diskStaysFull({ platform }: Strike): Promise<void> {
 
 async function fullDisk({ platform }: Strike, atStart: boolean): Promise<void> {
   const { fill, drop } = ballastOf(platform.dataDir(VICTIM));
-  const complaints = () => platform.log(VICTIM).split('No space left on device').length;
+  const complaints = () => platform.log(VICTIM).split(/no space left on device/i).length;
   const before = complaints();
   if (atStart) await platform.kill(VICTIM, fill);
   for (const end = performance.now() + FULL_MS; performance.now() < end; await pause(FILL_AGAIN_MS)) fill();
