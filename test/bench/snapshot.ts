@@ -62,7 +62,7 @@ function* queued(): Iterable<Written> {
       person: personId(n),
       bodyDigest: `${at}`.padStart(22, '0'),
       source: 'http',
-      arrival: at,
+      arrival: Math.floor(at / tenants.length),
       deadline: 9e12,
       estimate: money(2_000),
     });
