@@ -25,7 +25,7 @@ const CONNECTIONS = 256;
 /** Through to the answer each peer is taken at the count at which it is best; more connections make LiteLLM no faster. */
 const WAITING = [256, 1_024, 2_048];
 const LITELLM_CONNECTIONS = 32;
-const SUBMITTED = SMALL ? 20_000 : 250_000;
+const SUBMITTED = SMALL ? 20_000 : 150_000;
 const ANSWERED = SMALL ? 6_000 : 25_000;
 const PROXIED = SMALL ? 200 : 2_500;
 /** Before each measurement, of its requests. */
