@@ -34,6 +34,7 @@ import { watchedLog } from './watched-log.ts';
 
 /** Messages that came and whose turns have not begun: as many as are asked of a busy machine at once, of 2 KiB at most. */
 const KEPT_OPEN = 8_192;
+const KNOWLEDGE = 'support.knowledge';
 const TOPICS = { history: 'tenant.events', words: 'support.steps' };
 
 export type AgentMaker = (parts: { readonly config: Config; readonly knowledge: Knowledge; readonly metrics: Registry }) => Agent;
@@ -117,7 +118,9 @@ export async function startRuntime({ config, log, metrics, watchdog, fail }: Con
     warn,
     fail,
   });
-  await vault.ready;
+  // What an opening asks first, asked once before: its connections are made then.
+  const asked = [...TOPICS_IN, ...Object.values(TOPICS)].map((topic) => reader.end(topic, 0));
+  await Promise.all([vault.ready, documents.end(KNOWLEDGE, 0), ...asked]);
   void member.failed.then(fail);
   await watchdog.during('joining the group', () => member.join(runtime));
   stores.keepOnly(runtime.partitions);
