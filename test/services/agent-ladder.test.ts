@@ -304,6 +304,17 @@ describe('invariant 12: retries', () => {
     }
   });
 
+  test('a call that a limit keeps from being made pays for no retry', async () => {
+    const { ask, save, watched } = bench();
+    save('acme', 5);
+    // Each asks for two rungs, and neither may make its call.
+    for (let at = 0; at < 4; at++) await ask({}, ledger(1));
+    expect(provider.calls).toHaveLength(0);
+    provider.set('503');
+    await ask();
+    expect([provider.of('big').length, watched.retries]).toEqual([1, 0]);
+  });
+
   test('of a storm of failures at most a tenth is tried again, for the platform and for each tenant', async () => {
     // Every other call fails, so that no breaker ends the storm.
     let answered = 0;

@@ -43,6 +43,7 @@ const FEWER = [1, 0.5, 0.25];
 /** What ends a request after its call, and the lower rungs, take of its time. */
 const RESERVE_MS = 100;
 const BACKOFF_MS = 100;
+const NO_CALL = () => undefined;
 /** A provider that asks for a longer wait is not waited for. */
 const LONGEST_BACKOFF_MS = 2_000;
 
@@ -50,13 +51,14 @@ export const isStuck = (result: object): result is Stuck => 'trouble' in result;
 
 export async function askModel<T extends object>(parts: CallParts, asked: Asked<T>): Promise<T | Stuck> {
   const { journal, rung, signal, ask } = asked;
-  if (journal.state(STEP_OF[rung]) === 'done') return attempt(parts, asked);
+  if (journal.state(STEP_OF[rung]) === 'done') return attempt(parts, asked, NO_CALL);
   for (let tries = 1; ; tries++) {
     const stuck = inTheWay(parts, asked);
     if (stuck) return stuck;
-    if (tries === 1) parts.retries.called(ask.tenant);
+    // A call that is made, not one that a limit or a bulkhead keeps from being made, pays for retries.
+    const made = tries === 1 ? () => parts.retries.called(ask.tenant) : NO_CALL;
     try {
-      return await attempt(parts, asked);
+      return await attempt(parts, asked, made);
     } catch (error) {
       if (signal.aborted) throw error;
       if (error instanceof EvenkeelError && error.code === 'budget_exhausted') return { trouble: 'budget_spent' };
@@ -94,16 +96,16 @@ function inTheWay({ providers }: CallParts, asked: Asked<object>): Stuck | undef
   return model.credential && providers.obstacle({ tenant: ask.tenant, credential: model.credential, model: model.name });
 }
 
-async function attempt<T extends object>(parts: CallParts, asked: Asked<T>): Promise<T> {
+async function attempt<T extends object>(parts: CallParts, asked: Asked<T>, made: () => void): Promise<T> {
   const { ask, journal, rung, model } = asked;
   const { version: priceVersion, models } = pricesAt(parts.prices, ask.startedAt);
   const price = models[model.name];
   if (!price) throw new EvenkeelError('budget_exhausted', `version ${priceVersion} of the prices has none for ${model.name}`);
   const fitting = boundOf(asked, price);
   if (!fitting && journal.state(STEP_OF[rung]) !== 'done') throw new EvenkeelError('budget_exhausted', 'too little is left of the hold for a call');
-  const { prompt, worstCase, worstTokens, maxOutputTokens } = fitting ?? NONE;
+  const { prompt, worstCase, worstTokens } = fitting ?? NONE;
   return journal.step(STEP_OF[rung], { worstCase, worstTokens, kind: 'read', priceVersion }, async (_grant, signal) => {
-    const { text, usage } = await call(parts, asked, prompt, maxOutputTokens, signal);
+    const { text, usage } = await call(parts, asked, fitting ?? NONE, made, signal);
     // A provider that says nothing of its usage is taken at what was sent and came.
     const { inputTokens = model.tokens(INSTRUCTIONS + prompt), outputTokens = model.tokens(text) } = usage;
     const cost = Math.min(priceOf(price, inputTokens, outputTokens), worstCase) as MicroUsd;
@@ -124,11 +126,13 @@ function boundOf({ ask, journal, model, passages }: Asked<object>, price: { read
   return undefined;
 }
 
-async function call({ providers, watch }: CallParts, asked: Asked<object>, prompt: string, maxOutputTokens: number, signal: AbortSignal) {
+async function call({ providers, watch }: CallParts, asked: Asked<object>, { prompt, maxOutputTokens }: Fitting, made: () => void, signal: AbortSignal) {
   const { model, ask } = asked;
   const of = model.credential && { tenant: ask.tenant, credential: model.credential, model: model.name };
-  const generate = (abortSignal: AbortSignal) =>
-    generateText({ model: model.model, system: INSTRUCTIONS, prompt, maxRetries: 0, maxOutputTokens, abortSignal });
+  const generate = (abortSignal: AbortSignal) => {
+    made();
+    return generateText({ model: model.model, system: INSTRUCTIONS, prompt, maxRetries: 0, maxOutputTokens, abortSignal });
+  };
   try {
     const said = await (of ? providers.call(of, within(asked), signal, generate) : generate(signal));
     watch.called(model.name, 'ok');
