@@ -47,12 +47,12 @@ export interface StepWords {
   seal(step: string, words: Uint8Array): Promise<Uint8Array>;
   read(step: string): Promise<Uint8Array | undefined>;
 }
-export type JournalOf = { readonly tenant: TenantId; readonly conversation: ConversationId; readonly request: RequestId };
+export type JournalOf = { readonly tenant: TenantId; readonly conversation: ConversationId; readonly turn: Pick<Turn, 'request' | 'arrival'> };
 
 export class StepJournal {
   readonly #task: SupportTask;
   readonly #words: StepWords;
-  readonly #row: { readonly tenant: TenantId; readonly item: ConversationId; readonly mark: RequestId };
+  readonly #row: { readonly tenant: TenantId; readonly item: ConversationId; readonly mark: RequestId; readonly arrival: number };
   readonly #signal: AbortSignal;
   /** The last result's commit. */
   #recording: Promise<unknown> = Promise.resolve();
@@ -60,7 +60,7 @@ export class StepJournal {
   constructor(task: SupportTask, words: StepWords, of: JournalOf, signal: AbortSignal) {
     this.#task = task;
     this.#words = words;
-    this.#row = { tenant: of.tenant, item: of.conversation, mark: of.request };
+    this.#row = { tenant: of.tenant, item: of.conversation, mark: of.turn.request, arrival: of.turn.arrival };
     this.#signal = signal;
   }
 
@@ -95,8 +95,7 @@ export class StepJournal {
     const asked = { step: name, attempt, stepKind, worstCase, worstTokens, calls, priceVersion };
     const { item } = await this.#task.offer({ kind: 'step_start', ...this.#row, ...asked });
     // The conversation's next turn may have begun meanwhile, and have a step of the same name.
-    if (item?.turn?.request !== this.#row.mark) throw new EvenkeelError('fenced', 'this turn no longer runs');
-    const started = this.#step(item.turn, name);
+    const started = this.#step(this.#own(item?.turn), name);
     if (started?.state !== 'open' || started.attempt !== attempt)
       throw new EvenkeelError('budget_exhausted', `step ${name} may not start: a limit said no, and its step_refused event which`);
     const result = await call({ cap: ask.worstCase }, this.#signal).catch(async (error: Error) => {
@@ -130,8 +129,11 @@ export class StepJournal {
   }
 
   #turn(): Turn {
-    const turn = this.#task.peek(this.#row).item?.turn;
-    if (turn?.request !== this.#row.mark) throw new EvenkeelError('fenced', 'this turn no longer runs');
+    return this.#own(this.#task.peek(this.#row).item?.turn);
+  }
+
+  #own(turn: Turn | null | undefined): Turn {
+    if (turn?.request !== this.#row.mark || turn.arrival !== this.#row.arrival) throw new EvenkeelError('fenced', 'this turn no longer runs');
     return turn;
   }
 

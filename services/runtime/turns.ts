@@ -128,7 +128,8 @@ async function finishOf(parts: TurnParts, work: RunTurn, answer: AgentAnswer): P
   const words = Buffer.from(JSON.stringify({ answer: answer.answer, citations: answer.citations }));
   const sealed = await parts.vault.seal(tenant, turn.person, `${request}/result`, words);
   const { outcome, reason, degraded, citations, retryAfterMs = null } = answer;
-  return { kind: 'finish', tenant, item: conversation, mark: request, outcome, reason, degraded, retryAfterMs, citations: citations.length, sealed };
+  const of = { tenant, item: conversation, mark: request, arrival: turn.arrival };
+  return { kind: 'finish', ...of, outcome, reason, degraded, retryAfterMs, citations: citations.length, sealed };
 }
 
 function wordsOf({ vault, codec }: TurnParts, task: SupportTask, { tenant, request, turn }: RunTurn): StepWords {

@@ -110,8 +110,8 @@ function dispatch({ account, item }: Rows, { tenant }: Dispatch, now: Instant): 
   ];
 }
 
-function running({ item }: Rows, { mark }: { readonly mark: string }): Turn | undefined {
-  return item?.turn?.request === mark ? item.turn : undefined;
+function running({ item }: Rows, { mark, arrival }: { readonly mark: string; readonly arrival: number }): Turn | undefined {
+  return item?.turn?.request === mark && item.turn.arrival === arrival ? item.turn : undefined;
 }
 const ids = ({ tenant, item, mark }: StepStart | StepFinish | StepFail | Finish) => ({ tenant, request: mark, conversation: item });
 const windows = ({ day, month }: Turn) => ({ day, month });

@@ -4,6 +4,8 @@ import type { Degradation, Outcome, Reason, StepCalls, StepKind } from '#schemas
 import type { ConversationId, Instant, MicroUsd, PersonId, RequestId, TenantId } from '#schemas/ids.ts';
 
 type OfRequest = { readonly tenant: TenantId; readonly item: ConversationId; readonly mark: RequestId };
+/** Of a turn. `arrival`: its order of arrival, for an id that was forgotten may come again, and is another request then. */
+type OfTurn = OfRequest & { readonly arrival: number };
 
 export type RequestInput = OfRequest & {
   readonly kind: 'request';
@@ -16,7 +18,7 @@ export type RequestInput = OfRequest & {
   readonly sealed: Uint8Array;
 };
 export type CommandInput = { readonly kind: 'command'; readonly tenant: TenantId; readonly mark: string; readonly command: Command };
-export type StepStart = OfRequest & {
+export type StepStart = OfTurn & {
   readonly kind: 'step_start';
   readonly step: string;
   /** 1, or one more than the attempt that ended without a result. */
@@ -28,7 +30,7 @@ export type StepStart = OfRequest & {
   /** The price table by which the worst case was reckoned, and the cost will be; 0: none. */
   readonly priceVersion: number;
 };
-export type StepFinish = OfRequest & {
+export type StepFinish = OfTurn & {
   readonly kind: 'step_finish';
   readonly step: string;
   readonly attempt: number;
@@ -40,14 +42,14 @@ export type StepFinish = OfRequest & {
   readonly sealed: Uint8Array;
 };
 /** An attempt that ended without a result. `spent` is false where it is sure that the other side did nothing for it. */
-export type StepFail = OfRequest & {
+export type StepFail = OfTurn & {
   readonly kind: 'step_fail';
   readonly step: string;
   readonly attempt: number;
   readonly code: string;
   readonly spent: boolean;
 };
-export type Finish = OfRequest & {
+export type Finish = OfTurn & {
   readonly kind: 'finish';
   readonly outcome: Outcome;
   readonly reason: Reason;

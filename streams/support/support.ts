@@ -49,7 +49,7 @@ export function support(codec: Codec): Support {
     itemWords,
     markKeys: ({ forgetAt }) => ({ due: forgetAt ?? undefined }),
     effect: ({ tenant, conversation, turn }) =>
-      turn ? { key: turn.request, cost: charged(turn.hold), tenant, request: turn.request, conversation, turn } : undefined,
+      turn ? { key: `${turn.request} ${turn.arrival}`, cost: charged(turn.hold), tenant, request: turn.request, conversation, turn } : undefined,
     ready,
     charge,
     weight: ({ policy }) => policy.weight / 100,

@@ -16,7 +16,7 @@ function turn(request: string, steps: readonly TurnStep[]): Conversation {
 test('a step of a turn that has ended is not called because the next turn has begun one of the same name', async () => {
   const open = { step: 'model-1', attempt: 1, kind: 'read', worstCase: 900, worstTokens: 0, calls: 'model', priceVersion: 0, state: 'open' } as TurnStep;
   const task = { peek: () => ({ item: turn('r_1', []) }), offer: async () => ({ item: turn('r_2', [open]) }) } as unknown as SupportTask;
-  const journal = new StepJournal(task, words, { tenant, conversation, request: 'r_1' as RequestId }, new AbortController().signal);
+  const journal = new StepJournal(task, words, { tenant, conversation, turn: { request: 'r_1' as RequestId, arrival: 0 } }, new AbortController().signal);
   let called = false;
   const step = journal.step('model-1', { kind: 'read', worstCase: 900 as MicroUsd, worstTokens: 0 }, async () => {
     called = true;

@@ -159,10 +159,10 @@ function again(world: World, task: SupportTask, input: Input): void {
 }
 
 /** What an attempt that was given up may still say. */
-function late(world: World, { tenant, item, mark, step, attempt, worstCase }: StepStart): StepFinish {
+function late(world: World, { tenant, item, mark, arrival, step, attempt, worstCase }: StepStart): StepFinish {
   const spent = { cost: world.chance.below(worstCase) as MicroUsd, inputTokens: 1, outputTokens: 1, model: 'simulated' };
   const sealed = Buffer.from(JSON.stringify(`question ${numberOf(mark)} of ${tenant} ${step}`));
-  return { kind: 'step_finish', tenant, item, mark, step, attempt: attempt - 1, ...spent, digest: '', sealed };
+  return { kind: 'step_finish', tenant, item, mark, arrival, step, attempt: attempt - 1, ...spent, digest: '', sealed };
 }
 
 function replaced(task: SupportTask, offer: SupportTask['offer']): SupportTask {

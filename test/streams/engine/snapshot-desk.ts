@@ -9,6 +9,7 @@ import type { SnapshotWritten } from '#streams/engine/snapshots.ts';
 import { stateHash } from '#streams/engine/state-hash.ts';
 import { openTask } from '#streams/engine/task.ts';
 import { wordsRecord } from '#streams/engine/words.ts';
+import type { Finish } from '#streams/support/input.ts';
 import { support } from '#streams/support/support.ts';
 
 export const codec = createCodec(localSchemas());
@@ -36,7 +37,7 @@ export class Desk {
   written: SnapshotWritten[] = [];
   warnings: string[] = [];
   #asked = 0;
-  readonly running = new Map<string, { readonly tenant: TenantId; readonly item: ConversationId; readonly mark: RequestId }>();
+  readonly running = new Map<string, Pick<Finish, 'tenant' | 'item' | 'mark' | 'arrival'>>();
 
   static async open(parts: DeskParts): Promise<Desk> {
     const desk = new Desk();
@@ -72,7 +73,7 @@ export class Desk {
       },
       effects: () => ({
         start(work) {
-          desk.running.set(work.key, { tenant: work.tenant, item: work.conversation, mark: work.request });
+          desk.running.set(work.key, { tenant: work.tenant, item: work.conversation, mark: work.request, arrival: work.turn.arrival });
           return { key: work.key, abort: () => desk.running.delete(work.key) };
         },
       }),
@@ -122,9 +123,10 @@ export class Desk {
   }
 
   async finishOne(): Promise<void> {
-    const [next] = this.running.values();
-    if (!next) return;
-    this.running.delete(next.mark);
+    const [found] = this.running;
+    if (!found) return;
+    const [key, next] = found;
+    this.running.delete(key);
     await this.task.offer({
       kind: 'finish',
       ...next,

@@ -86,6 +86,7 @@ test('a request whose deadline fell while the turn before it ended does not star
     tenant: of,
     item,
     mark,
+    arrival: 0,
     outcome: 'answered',
     reason: 'answered',
     degraded: null,

@@ -21,6 +21,8 @@ const cost = (id: string, amount: number, more: Partial<Extract<Command, { type:
 const grant = (id: string, window: 'day' | 'month' | 'total', amount: number, tokens = 0) =>
   command({ type: 'grant_budget', ...says(id), window, amount, tokens });
 const of = (n: number) => ({ tenant: TENANT, item: `c${n}` as ConversationId, mark: `r${n}` as RequestId });
+/** Of what runs: the world says which life of the id that is. */
+const ofTurn = (n: number) => ({ ...of(n), arrival: -1 });
 const request = (n: number, appended = NOON, deadlineMs: number | null = null): Input => ({
   kind: 'request',
   ...of(n),
@@ -34,15 +36,15 @@ const request = (n: number, appended = NOON, deadlineMs: number | null = null): 
 const dispatch = (n: number): Input => ({ kind: 'dispatch', tenant: TENANT, item: of(n).item });
 const step = (n: number, name: string, more: { worst?: number; tokens?: number; calls?: StepCalls; attempt?: number; stepKind?: StepKind } = {}): Input => {
   const { worst = 10, tokens = 10, calls = 'model', attempt = 1, stepKind = 'read' } = more;
-  return { kind: 'step_start', ...of(n), step: name, attempt, stepKind, calls, worstCase: worst as MicroUsd, worstTokens: tokens, priceVersion: 1 };
+  return { kind: 'step_start', ...ofTurn(n), step: name, attempt, stepKind, calls, worstCase: worst as MicroUsd, worstTokens: tokens, priceVersion: 1 };
 };
 const result = (n: number, name: string, amount: number, tokens: number): Input => {
   const spent = { cost: amount as MicroUsd, inputTokens: tokens, outputTokens: 0, model: 'm', digest: '', sealed: new Uint8Array(0) };
-  return { kind: 'step_finish', ...of(n), step: name, attempt: 1, ...spent };
+  return { kind: 'step_finish', ...ofTurn(n), step: name, attempt: 1, ...spent };
 };
 const finish = (n: number): Input => ({
   kind: 'finish',
-  ...of(n),
+  ...ofTurn(n),
   outcome: 'answered',
   reason: 'answered',
   degraded: null,
@@ -54,8 +56,9 @@ const finish = (n: number): Input => ({
 /** given(…inputs).when(input, at) is what follows. */
 function given(...inputs: readonly Input[]) {
   const world = new LedgerWorld();
-  for (const input of inputs) world.decide(input, NOON);
-  return { world, when: (input: Input, at = NOON): readonly Event[] => world.decide(input, at) };
+  const own = (input: Input): Input => ('arrival' in input ? { ...input, arrival: world.arrival(input.item) } : input);
+  for (const input of inputs) world.decide(own(input), NOON);
+  return { world, when: (input: Input, at = NOON): readonly Event[] => world.decide(own(input), at) };
 }
 const running = (changes: Change, ...numbers: readonly number[]) => given(create(changes), ...numbers.flatMap((n) => [request(n), dispatch(n)]));
 
@@ -202,6 +205,22 @@ describe('a running request meets its own limits', () => {
     when(finish(2));
     expect(world.account.toolCalls).toBe(0);
     expect(when(step(1, 'b', tool))).toMatchObject([{ type: 'step_started' }]);
+  });
+
+  // Found by the simulation, with a clock that had stepped by a day: a result came twice, the second time to another request under the same id.
+  test('an id that was forgotten comes again: results of its former life are not those of the new one', () => {
+    const { world, when } = running({}, 1);
+    const former = { ...result(1, 'a', 5, 5), arrival: world.arrival(of(1).item) } as Input;
+    when(step(1, 'a'));
+    when(result(1, 'a', 5, 5));
+    when(finish(1));
+    const later = NOON + 3 * 24 * 3_600_000;
+    expect(when({ kind: 'wake', tenant: TENANT, mark: of(1).mark }, later)).toMatchObject([{ type: 'request_forgotten' }]);
+    when(request(1, later), later);
+    when(dispatch(1), later);
+    when(step(1, 'a'), later);
+    expect(world.decide(former, later)).toEqual([]);
+    expect(when(result(1, 'a', 7, 7), later)).toMatchObject([{ type: 'cost_recorded', amount: 7 }, { type: 'step_finished' }]);
   });
 
   test('a step that costs nothing fits a hold that was overrun: by a result, and by an attempt that was lost', () => {

@@ -168,10 +168,12 @@ class History {
     expect(events[0]).toMatchObject({ type: 'hold_placed', request: first, amount: amount.money, tokens: amount.tokens, ...windowsAt(this.#now) });
     this.model.hold(conversation, first, amount, this.#now);
   }
-  #running(who: number): { readonly ids: { tenant: typeof TENANT; item: ConversationId; mark: RequestId }; readonly id: string } | undefined {
+  #running(who: number): { readonly ids: { tenant: typeof TENANT; item: ConversationId; mark: RequestId; arrival: number }; readonly id: string } | undefined {
     const all = [...this.model.running];
     const [conversation, id] = all[(who >>> 5) % Math.max(1, all.length)] ?? [];
-    return id === undefined ? undefined : { ids: { tenant: TENANT, item: conversation as ConversationId, mark: id as RequestId }, id };
+    return id === undefined
+      ? undefined
+      : { ids: { tenant: TENANT, item: conversation as ConversationId, mark: id as RequestId, arrival: this.world.arrival(conversation ?? '') }, id };
   }
   #step(who: number): void {
     const found = this.#running(who);

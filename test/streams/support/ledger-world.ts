@@ -77,6 +77,10 @@ export class LedgerWorld {
   get events(): readonly Event[] {
     return [...this.#committed, ...this.#open].map(({ event }) => event);
   }
+  /** Of the turn that runs: whose results count. -1: none does. */
+  arrival(conversation: string): number {
+    return this.#table.items.get(conversation)?.turn?.arrival ?? -1;
+  }
   first(conversation: string): string | undefined {
     return this.#table.items.get(conversation)?.waiting[0]?.request;
   }

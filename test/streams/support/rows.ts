@@ -40,7 +40,8 @@ export class Desk {
     return this.take({ kind: 'dispatch', tenant: TENANT, item: ids.item });
   }
   get ids() {
-    return { tenant: TENANT, item: 'c_1' as ConversationId, mark: `r_${this.#made}` as RequestId };
+    const arrival = this.rows.item?.turn?.arrival ?? -1;
+    return { tenant: TENANT, item: 'c_1' as ConversationId, mark: `r_${this.#made}` as RequestId, arrival };
   }
 
   step(attempt: number, worstCase: number): readonly Event[] {
