@@ -178,6 +178,8 @@ class GroupMember implements Member {
     this.#succeeded();
     const partitions = [...(assignment[this.#options.topics[0] as string] ?? [])];
     const lost = this.#owned.filter((partition) => !partitions.includes(partition));
+    // What the join before it gave may be lost by now: kafkajs does not always say that it rejoins.
+    this.#given.clear();
     for (const partition of partitions) if (!this.#owned.includes(partition)) this.#given.set(partition, performance.now());
     this.#owned = partitions;
     for (const partition of partitions) this.pause(partition);
