@@ -1,4 +1,4 @@
-/** Digests: SHA-256, HMAC under a tenant's secret, and the audit chain. */
+/** Digests: SHA-256, and HMAC under a tenant’s secret. */
 import { createSecretKey, hash, hkdfSync, type KeyObject } from 'node:crypto';
 import type { Command } from './commands.ts';
 import { type HmacKey, hmac, hmacKey } from './hmac.ts';
@@ -12,11 +12,6 @@ export function sha256(...parts: readonly Uint8Array[]): Uint8Array {
 /** The same as text. */
 export function sha256Text(bytes: Uint8Array | string): string {
   return hash('sha256', bytes, 'base64url');
-}
-
-/** The next link of a hash chain: SHA-256 over the last link and the entry's bytes. */
-export function chain(previous: Uint8Array, entry: Uint8Array): Uint8Array {
-  return sha256(previous, entry);
 }
 
 /** Bytes for one purpose out of the platform's master key (HKDF-SHA256, RFC 5869). */

@@ -3,6 +3,7 @@ import { open, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { EvenkeelError } from '#schemas/errors.ts';
 import { DiskPatience } from '#streams/engine/disk-patience.ts';
+import { clock } from './clock.ts';
 
 /** About a large transaction's batch. */
 const PROBE = Buffer.alloc(1_048_576);
@@ -10,7 +11,7 @@ const AGAIN_MS = 500;
 
 /** Returns once it does. @throws EvenkeelError `disk_failed` when it has not for as long as a task would wait */
 export async function writable(dataDir: string, warn: (message: string, error: Error) => void): Promise<void> {
-  const patience = new DiskPatience({ monotonic: () => performance.now() });
+  const patience = new DiskPatience(clock);
   for (;;) {
     try {
       return await probe(join(dataDir, 'probe'));

@@ -2,9 +2,9 @@
  * Who calls: a JWT of an issuer that may speak for that tenant. The tenant comes from the credential alone. Verified claims are kept until
  * they expire, at most 60 s, by the token's digest; whether the tenant is suspended is asked on every call.
  */
-import { hash } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import { createLocalJWKSet, decodeJwt, type JSONWebKeySet, type JWTPayload, jwtVerify } from 'jose';
+import { sha256Text } from '#schemas/digest.ts';
 import { EvenkeelError } from '#schemas/errors.ts';
 import { isTenantId, type TenantId } from '#schemas/ids.ts';
 
@@ -63,7 +63,7 @@ export class Authenticator {
   /** At once for a credential that is known. Rejects with EvenkeelError `credential_missing`, `credential_invalid` */
   authenticate(authorization: string | undefined): Caller | Promise<Caller> {
     if (authorization === undefined || authorization.length > MOST_TOKEN_CHARACTERS) return this.#learn('', '');
-    const digest = hash('sha256', authorization, 'base64url');
+    const digest = sha256Text(authorization);
     const kept = this.#kept.get(digest);
     if (kept && kept.until > this.#now()) {
       // Used last, let go last.

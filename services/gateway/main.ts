@@ -14,6 +14,7 @@ import { Reader } from '#streams/kafka/reader.ts';
 import { loadSchemas } from '#streams/kafka/registry.ts';
 import { rocksStores } from '#streams/rocksdb/store.ts';
 import { support } from '#streams/support/support.ts';
+import { clock } from '../clock.ts';
 import { LagWatch } from '../lag.ts';
 import { type Context, runMain, type Started } from '../ops.ts';
 import { openVault } from '../vault.ts';
@@ -58,7 +59,7 @@ async function start({ config, log, metrics, watchdog, fail }: Context): Promise
     partitions,
     topic: 'tenant.events',
     partitionOf: ({ tenant }) => partitionOf(tenant, partitions),
-    clock: { after },
+    clock,
     // A result whose request is forgotten there must not stay here.
     onWrite: (partition) => results.write(partition),
     onBatch(partition, batch, events) {
@@ -118,11 +119,6 @@ async function start({ config, log, metrics, watchdog, fail }: Context): Promise
       await Promise.all([owners.close(), vault.close(), sender.close(), reader.close(), ends.close()]);
     },
   };
-}
-
-function after(ms: number, run: () => void): () => void {
-  const timer = setTimeout(run, ms);
-  return () => clearTimeout(timer);
 }
 
 await runMain(start);

@@ -92,13 +92,13 @@ async function submit(parts: GatewayParts, { tenant, person, id, says, record }:
     throw error;
   }
   submission.acknowledged = undefined;
-  if (!submission.decided) return { request_id: id, stage: 'submitted', links: links(id) };
+  if (!submission.decided) return submitted(id);
   // The verdict was faster.
   const mark = parts.peek({ tenant, mark: id }).mark;
   if (mark) return answerKnown(mark, says, id);
   const refusal = submissions.refusal(tenant, id);
   if (refusal) throw refusedByTask(refusal.event, refusal.offset);
-  return { request_id: id, stage: 'submitted', links: links(id) };
+  return submitted(id);
 }
 
 /** When the task's verdict is here, or after a second. */
@@ -107,7 +107,7 @@ async function decided(parts: GatewayParts, { tenant, person, id, says, record }
   if (verdict) return answerVerdict(verdict, id, says);
   // Between the end of the listening and this there is no await.
   if (!parts.submissions.find(tenant, id)) parts.submissions.add(tenant, id, person, says.fingerprint());
-  return { request_id: id, stage: 'submitted', links: links(id) };
+  return submitted(id);
 }
 
 /** The schema counts characters; records are bounded in UTF-16 units. */
@@ -143,6 +143,7 @@ const isVerdict =
     event.type === 'request_queued' || event.type === 'request_refused' || (event.type === 'request_conflicted' && event.bodyDigest === digest());
 
 export const links = (id: RequestId) => ({ self: `/v1/requests/${id}`, events: `/v1/requests/${id}/events` });
+const submitted = (id: RequestId): Published => ({ request_id: id, stage: 'submitted', links: links(id) });
 const CONFLICT = 'this Idempotency-Key was used for another body: send the same body again, or take a new key';
 
 function answerKnown(mark: Mark, { digest }: Says, id: RequestId): Published {

@@ -3,11 +3,12 @@ import { performance } from 'node:perf_hooks';
 import type { Logger } from 'pino';
 import { Counter, Gauge, Histogram, type Registry } from 'prom-client';
 import type { Codec } from '#schemas/codec.ts';
-import type { Clock, Log, Stores } from '#streams/engine/ports.ts';
+import type { Log, Stores } from '#streams/engine/ports.ts';
 import { Semaphore } from '#streams/engine/semaphore.ts';
 import { openTask } from '#streams/engine/task.ts';
 import type { Reader } from '#streams/kafka/reader.ts';
 import type { Support } from '#streams/support/support.ts';
+import { clock } from '../clock.ts';
 import type { Config } from '../config.ts';
 import type { LagWatch } from '../lag.ts';
 import type { Vault } from '../vault.ts';
@@ -37,14 +38,6 @@ export type TaskParts = {
 const SNAPSHOTS = 'tenant.snapshots';
 /** While one waits for the broker, another folds; more would only share the caches of the processor. */
 const FOLDS_AT_ONCE = 2;
-const LONGEST_TIMER_MS = 2_147_483_647;
-const clock: Clock = {
-  monotonic: () => performance.now(),
-  after(ms, run) {
-    const timer = setTimeout(run, Math.min(Math.ceil(ms), LONGEST_TIMER_MS));
-    return () => clearTimeout(timer);
-  },
-};
 
 export function taskOpener(parts: TaskParts): (partition: number) => Promise<Opened> {
   const { config, log, machine, partitions, topics, kafka, codec, stores } = parts;

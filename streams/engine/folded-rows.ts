@@ -3,10 +3,9 @@
  * is asked for, as in the overlay of a live task, so a fold is several times faster. Both write by the same rules (row-writes.ts).
  */
 import type { Instant, TenantId } from '#schemas/ids.ts';
-import { itemKey, markKey } from './keys.ts';
 import type { Machine, Row, State, Work } from './machine.ts';
 import type { Store, Write } from './ports.ts';
-import { type RowTable, RowWrites } from './row-writes.ts';
+import { type RowTable, RowWrites, rowKey } from './row-writes.ts';
 import { SeenKeys } from './seen-keys.ts';
 
 /** Items and marks kept decoded between batches, all of them forgotten when there are more; and accounts, those read first go first. */
@@ -83,7 +82,7 @@ export class FoldedRows<A, R, K, I extends Row, E, X extends Work> {
   writes(withoutAccounts = false): readonly Write[] {
     const writes: Write[] = [];
     for (const cells of withoutAccounts ? [this.#changed] : [this.#changed, this.#changedAccounts])
-      for (const cell of cells) if (cell.before !== undefined || cell.after !== undefined) this.#writes.add(writes, cell.table, cell);
+      for (const cell of cells) this.#writes.add(writes, cell.table, cell);
     this.#writes.addPages(writes, withoutAccounts);
     return writes;
   }
@@ -169,9 +168,4 @@ function written(cells: readonly Cell[]): void {
     cell.before = cell.after;
     cell.changed = false;
   }
-}
-
-function rowKey(table: RowTable, tenant: TenantId, id: string): string {
-  if (table === 'account') return tenant;
-  return table === 'item' ? itemKey(tenant, id) : markKey(tenant, id);
 }

@@ -5,13 +5,13 @@
  */
 import { EvenkeelError } from '#schemas/errors.ts';
 import type { Instant, Offset, TenantId } from '#schemas/ids.ts';
-import { itemKey, markKey, queueItem, queueKey, tenantOf, wordsKey, wordsName } from './keys.ts';
+import { queueItem, queueKey, tenantOf, wordsKey, wordsName } from './keys.ts';
 import type { ItemId, Machine, Output, Row, State, Work } from './machine.ts';
 import type { View, Write } from './ports.ts';
 import { pageEnd, waitingIn } from './queue-pages.ts';
 import { RowCache } from './row-cache.ts';
 import { RowMap } from './row-map.ts';
-import { type RowTable, RowWrites } from './row-writes.ts';
+import { type RowTable, RowWrites, rowKey } from './row-writes.ts';
 import { TenantQueues } from './tenant-queues.ts';
 import { keepWords } from './words.ts';
 
@@ -143,10 +143,7 @@ export class Overlay<A, R, K, I extends Row, E, X extends Work> {
   /** The batch for the store: rows and the secondary keys that follow from them. Words to keep stand at `wordsFrom` or after it. */
   writes(wordsFrom: Offset = 0): readonly Write[] {
     const writes: Write[] = [];
-    for (const table of ['account', 'mark', 'item'] as const) {
-      // What came and went within the transaction was never in the store.
-      for (const cell of this.#cells[table].values()) if (cell.before !== undefined || cell.after !== undefined) this.#rowWrites.add(writes, table, cell);
-    }
+    for (const table of ['account', 'mark', 'item'] as const) for (const cell of this.#cells[table].values()) this.#rowWrites.add(writes, table, cell);
     this.#rowWrites.addPages(writes);
     this.#writeWords(writes, wordsFrom);
     return writes;
@@ -235,9 +232,4 @@ export class Overlay<A, R, K, I extends Row, E, X extends Work> {
       this.#newWords.set(key, value);
     }
   }
-}
-
-function rowKey(table: RowTable, tenant: TenantId, id: string): string {
-  if (table === 'account') return tenant;
-  return table === 'item' ? itemKey(tenant, id) : markKey(tenant, id);
 }

@@ -13,6 +13,12 @@ const NO_WORDS: readonly string[] = [];
 export type Change = { readonly tenant: TenantId; readonly id: string; readonly before: unknown; readonly after: unknown };
 export type RowTable = 'account' | 'item' | 'mark';
 
+/** A tenant has one account. */
+export function rowKey(table: RowTable, tenant: TenantId, id: string): string {
+  if (table === 'account') return tenant;
+  return table === 'item' ? itemKey(tenant, id) : markKey(tenant, id);
+}
+
 export class RowWrites<A, R, K, I extends Row, E, X extends Work> {
   readonly #machine: Machine<A, R, K, I, E, X>;
   readonly #pages: QueuePages;
@@ -26,6 +32,8 @@ export class RowWrites<A, R, K, I extends Row, E, X extends Work> {
   }
 
   add(writes: Write[], table: RowTable, change: Change): void {
+    // What came and went within one batch was never in the store.
+    if (change.before === undefined && change.after === undefined) return;
     if (table === 'account') writes.push(rowWrite('account', change.tenant, this.#machine.rows.account, change.after as A));
     else if (table === 'mark') this.#mark(writes, change);
     else this.#item(writes, change);

@@ -3,7 +3,7 @@
  * whole snapshot is never touched while the next is written over the one before it. A slot's manifest goes with its first chunk and comes
  * back, for the new chunks, last of all.
  */
-import { chain, sha256 } from '#schemas/digest.ts';
+import { sha256 } from '#schemas/digest.ts';
 import type { SnapshotRecord } from '#schemas/records.ts';
 import type { Output, RowCodec } from './machine.ts';
 import type { Meta, Store, Table } from './ports.ts';
@@ -20,7 +20,7 @@ export const partKey = (slot: SlotName, part: number): string => `${slot}/${part
 export const manifestKey = (slot: SlotName): string => `${slot}/manifest`;
 /** The digest of a snapshot: a chain over its chunks' digests, in order. */
 export const NO_PARTS: Uint8Array = new Uint8Array(0);
-export const addPart = (digest: Uint8Array, part: Uint8Array): Uint8Array => chain(digest, part);
+export const addPart = (digest: Uint8Array, part: Uint8Array): Uint8Array => sha256(digest, part);
 
 export type SnapshotTarget = { readonly topic: string; readonly partition: number; readonly slot: SlotName; readonly former: Iterable<number> };
 type Entries = Iterator<readonly [Table, string, Uint8Array]>;

@@ -2,7 +2,7 @@
  * Answers that may be given again when no model can be asked. A key has one maker and names all that an answer follows from, so that a
  * hit is what the model would have been asked anew, and never another tenant's or audience's (invariant 8). Bounded in bytes.
  */
-import { createHash } from 'node:crypto';
+import { sha256Text } from '#schemas/digest.ts';
 import type { TenantId } from '#schemas/ids.ts';
 
 declare const made: unique symbol;
@@ -31,7 +31,7 @@ const normalised = (question: string): string =>
 
 export function cacheKey({ tenant, audience, policyVersion, knowledgeVersion, model, rules, question }: KeyOf): CacheKey {
   const named = JSON.stringify([audience, policyVersion, knowledgeVersion, model, rules, normalised(question)]);
-  return `${tenant}/${createHash('sha256').update(named).digest('base64url')}` as CacheKey;
+  return `${tenant}/${sha256Text(named)}` as CacheKey;
 }
 
 /** What an entry takes beside its own characters. */

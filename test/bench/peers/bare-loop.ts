@@ -5,14 +5,11 @@
 
 import type { Producer } from 'kafkajs';
 import type { Output } from '#streams/engine/machine.ts';
-import { createKafka, withAdmin } from '#streams/kafka/client.ts';
+import { createKafka, type KafkaSettings, withAdmin } from '#streams/kafka/client.ts';
 import { createSender } from '#streams/kafka/producer.ts';
 import { explicitPartition, toMessage } from '#test/plain-producer.ts';
 
-type Settings = {
-  readonly brokers: readonly string[];
-  readonly username: string;
-  readonly password: string;
+type Settings = Pick<KafkaSettings, 'brokers' | 'username' | 'password'> & {
   readonly partitions: number;
   readonly requests: number;
 };

@@ -3,13 +3,10 @@
  * is acknowledged by all in-sync replicas; what arrives while a send is in flight goes in the next one, as our gateway does it.
  */
 import fastify from 'fastify';
-import { createKafka } from '#streams/kafka/client.ts';
+import { createKafka, type KafkaSettings } from '#streams/kafka/client.ts';
 import { explicitPartition } from '#test/plain-producer.ts';
 
-type Settings = {
-  readonly brokers: readonly string[];
-  readonly username: string;
-  readonly password: string;
+type Settings = Pick<KafkaSettings, 'brokers' | 'username' | 'password'> & {
   readonly port: number;
   readonly topic: string;
   readonly partitions: number;

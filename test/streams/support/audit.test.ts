@@ -1,8 +1,8 @@
-import { createHash } from 'node:crypto';
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { tenantId } from '#schemas/ids.ts';
 import { type AuditEntry, ChainVerifier, type Copied, extendChain, NO_ENTRY, verifyChain } from '#streams/support/audit.ts';
+import { link } from '#test/chaos/check-audit.ts';
 
 const ACME = tenantId('acme');
 const events = fc
@@ -17,26 +17,14 @@ const events = fc
 const chainOf = (list: readonly Copied[]) => extendChain(ACME, 3, NO_ENTRY, list);
 const kinds = (entries: readonly AuditEntry[]) => verifyChain(ACME, entries).problems.map(({ kind }) => kind);
 
-/** The entry's bytes as the chain's format says, written a second time. */
-function written({ tenant, sequence, partition, offset, time, event }: AuditEntry): Buffer {
-  const name = Buffer.from(tenant);
-  const numbers = Buffer.alloc(40);
-  numbers.writeUInt32BE(name.byteLength, 0);
-  numbers.writeBigInt64BE(BigInt(sequence), 4);
-  numbers.writeInt32BE(partition, 12);
-  numbers.writeBigInt64BE(BigInt(offset), 16);
-  numbers.writeBigInt64BE(BigInt(time), 24);
-  numbers.writeBigUInt64BE(BigInt(event.byteLength), 32);
-  return Buffer.concat([Buffer.from('evenkeel-audit-v1'), numbers, name, event]);
-}
-
 describe('the audit chain', () => {
   test('is a SHA-256 over the last hash and the bytes of each entry, small and large', () => {
     const large = { offset: Number.MAX_SAFE_INTEGER, time: 2 ** 40 + 1, event: Buffer.alloc(100_000, 'x') };
     const entries = chainOf([{ offset: 2 ** 32, time: 2 ** 31, event: Buffer.from('a') }, large, { offset: 1, time: 1, event: Buffer.from('b') }]);
     let last: Uint8Array = Buffer.alloc(32);
     for (const entry of entries) {
-      last = createHash('sha256').update(last).update(written(entry)).digest();
+      // As the judge of the chaos rounds has it, who shares no code with what it judges.
+      last = link(last, entry);
       expect(Buffer.from(entry.hash)).toEqual(last);
     }
   });
