@@ -10,7 +10,9 @@ import { SHAPES, type ShapeName } from '#schemas/records.ts';
 const CONTENT = { 'content-type': 'application/vnd.schemaregistry.v1+json' };
 const COMPATIBILITY = 'FULL_TRANSITIVE';
 const subjects = Object.keys(SHAPES) as ShapeName[];
-const WITHIN_MS = 10_000;
+/** Of one try. Everything asked here may be asked twice: a request that the registry leaves lying once is not a registry that is down. */
+const WITHIN_MS = 2_500;
+const TRIES = 4;
 /** Requests to the registry side by side. */
 const SOCKETS = { keepAlive: true, maxSockets: 8 };
 const [plain, secure] = [new http.Agent(SOCKETS), new https.Agent(SOCKETS)];
@@ -25,21 +27,30 @@ async function call<T>(url: string, ask: Ask = {}): Promise<T | undefined> {
   throw new EvenkeelError(status === 409 ? 'conflict' : 'unavailable', `the schema registry says ${status}: ${read.message ?? ''}`);
 }
 
-/** Not by fetch: for a start's forty requests that takes four times the processor time. A hosted registry has its credentials in its address. */
-async function answerTo(text: string, { method = 'GET', body }: Ask): Promise<{ readonly status: number; readonly body: string }> {
+type Answer = { readonly status: number; readonly body: string };
+
+async function answerTo(text: string, ask: Ask): Promise<Answer> {
   const url = new URL(text);
-  try {
-    const { promise, resolve, reject } = Promise.withResolvers<IncomingMessage>();
-    const headers = body === undefined ? {} : { ...CONTENT, 'content-length': Buffer.byteLength(body) };
-    const [get, agent] = url.protocol === 'https:' ? [https.request, secure] : [http.request, plain];
-    get(url, { method, headers, agent, signal: AbortSignal.timeout(WITHIN_MS) }, resolve)
-      .on('error', reject)
-      .end(body);
-    const response = await promise;
-    return { status: response.statusCode ?? 0, body: await textOf(response) };
-  } catch (cause) {
-    throw new EvenkeelError('unavailable', `the schema registry does not answer at ${url.origin}`, { cause });
+  for (let tries = 1; ; tries++) {
+    try {
+      return await answerOnce(url, ask);
+    } catch (cause) {
+      if (tries < TRIES) continue;
+      throw new EvenkeelError('unavailable', `the schema registry does not answer at ${url.origin}: ${(cause as Error).message}`, { cause });
+    }
   }
+}
+
+/** Not by fetch: for a start's forty requests that takes four times the processor time. A hosted registry has its credentials in its address. */
+async function answerOnce(url: URL, { method = 'GET', body }: Ask): Promise<Answer> {
+  const { promise, resolve, reject } = Promise.withResolvers<IncomingMessage>();
+  const headers = body === undefined ? {} : { ...CONTENT, 'content-length': Buffer.byteLength(body) };
+  const [get, agent] = url.protocol === 'https:' ? [https.request, secure] : [http.request, plain];
+  get(url, { method, headers, agent, signal: AbortSignal.timeout(WITHIN_MS) }, resolve)
+    .on('error', reject)
+    .end(body);
+  const response = await promise;
+  return { status: response.statusCode ?? 0, body: await textOf(response) };
 }
 
 function readJson(text: string): unknown {
