@@ -6,6 +6,7 @@ import type { TenantId } from '#schemas/ids.ts';
 import { type Ask, Load, livesOf, type Made } from './load.ts';
 import { pause } from './pace.ts';
 import { bareLoop } from './peers/bare.ts';
+import { type Written, writtenBy } from './peers/written.ts';
 import { BenchPlatform } from './platform.ts';
 import { quantile, type Report, round } from './report.ts';
 
@@ -39,12 +40,12 @@ export async function pipeline(): Promise<Report> {
     const load = new Load(platform);
     await load.open();
     const reached = await sustained(platform, load, spread(REQUESTS, tenants), OUTSTANDING);
+    const written = await writtenBy(platform);
     const half = await paced(platform, load, tenants, reached.rate / 2);
     const auditBehind = await auditCaughtUp(platform, load.sent);
     await load.close();
     for (const name of SERVICES) await platform.end(name);
-    const peer = await bareLoop(platform, REQUESTS);
-    return report(reached, half, auditBehind, peer.rate);
+    return report(reached, half, auditBehind, written, await bareLoop(platform, REQUESTS, written));
   } finally {
     await platform.stop();
   }
@@ -97,16 +98,24 @@ const spread = (count: number, tenants: readonly TenantId[]): readonly Ask[] =>
 
 type Reached = Awaited<ReturnType<typeof sustained>>;
 type Paced = Awaited<ReturnType<typeof paced>>;
+type Bare = Awaited<ReturnType<typeof bareLoop>>;
 
-function report(reached: Reached, half: Paced, auditBehind: number, peerRate: number): Report {
-  const share = reached.rate / peerRate;
+function report(reached: Reached, half: Paced, auditBehind: number, written: Written, bare: Bare): Report {
+  const share = reached.rate / bare.rate;
+  const records = written.commits.flat();
+  const bytes = records.reduce((sum, { key, value }) => sum + key + value, 0);
   return {
     name: 'pipeline',
     figures: {
       requests: REQUESTS,
       requests_per_s: Math.round(reached.rate),
-      bare_loop_requests_per_s: Math.round(peerRate),
+      bare_loop_requests_per_s: Math.round(bare.rate),
       share_of_bare_loop: round(share),
+      commits_per_request: written.commits.length,
+      records_per_request: records.length,
+      bytes_per_request: bytes,
+      records_per_transaction: Math.round(written.recordsPerTransaction),
+      bare_loop_records_per_transaction: Math.round(bare.recordsPerTransaction),
       half_rate_per_s: Math.round(half.rate),
       accept_to_result_p50_ms: half.p50,
       accept_to_result_p99_ms: half.p99,

@@ -1,6 +1,6 @@
 /**
- * The peer of `pipeline`: the same client, the same commits with the same records, and nothing else. Requests are consumed and pass three
- * commits (accepted and dispatched, step started, step and request finished); records are bytes made beforehand.
+ * The peer of `pipeline`: the same client, the same commits with the same records, and nothing else. Requests are consumed and pass the
+ * commits that ours were seen to make (accepted and dispatched, step started, step and request finished); records are bytes made beforehand.
  */
 
 import type { Producer } from 'kafkajs';
@@ -8,29 +8,32 @@ import type { Output } from '#streams/engine/machine.ts';
 import { createKafka, type KafkaSettings, withAdmin } from '#streams/kafka/client.ts';
 import { createSender } from '#streams/kafka/producer.ts';
 import { explicitPartition, toMessage } from '#test/plain-producer.ts';
+import type { Sized, Written } from './written.ts';
 
 type Settings = Pick<KafkaSettings, 'brokers' | 'username' | 'password'> & {
   readonly partitions: number;
   readonly requests: number;
+  readonly written: Written;
 };
-const { partitions, requests, ...settings } = JSON.parse(process.argv[2] as string) as Settings;
+const { partitions, requests, written, ...settings } = JSON.parse(process.argv[2] as string) as Settings;
 const TOPICS = { input: 'bench.requests', history: 'bench.events', words: 'bench.steps', results: 'bench.results' };
 /** CONCURRENT_TRANSACTIONS meets each transaction after the first: with the default pauses there are three a second. */
 const RETRY = { initialRetryTime: 2, factor: 0.2, multiplier: 1.3, maxRetryTime: 300, retries: 40 };
 const MOST = 1_000;
 const OUTSTANDING = 6_000;
-/** Bytes of a record, as the pipeline's are. */
-const BYTES = { request: 380, batch: 40, event: 200, words: 330, result: 330 };
 const client = (name: string) => createKafka({ ...settings, clientId: `bare.${name}` });
 
-const record = (topic: string, partition: number, bytes: number): Output => ({ topic, partition, key: 'tenant-1', value: Buffer.alloc(bytes, 1) });
-const times = (count: number, output: Output): Output[] => Array.from({ length: count }, () => output);
+const record = (topic: string, partition: number, { key, value, headers }: Sized): Output => ({
+  topic,
+  partition,
+  key: 'k'.repeat(key),
+  value: Buffer.alloc(value, 1),
+  headers: Object.fromEntries(Object.entries(headers).map(([name, bytes]) => [name, Buffer.alloc(bytes, 1)])),
+});
 /** What one request adds to the commit of each of its stages. */
-const stagesOf = (partition: number): readonly (readonly Output[])[] => {
-  const event = record(TOPICS.history, partition, BYTES.event);
-  const words = record(TOPICS.words, partition, BYTES.words);
-  return [[...times(2, event), words], [event], [...times(3, event), words, record(TOPICS.results, partition, BYTES.result)]];
-};
+const stagesOf = (partition: number): readonly (readonly Output[])[] =>
+  written.commits.map((records) => records.map(({ place, ...sized }) => record(TOPICS[place], partition, sized)));
+const LAST = written.commits.length - 1;
 
 class Loop {
   readonly #partition: number;
@@ -38,7 +41,7 @@ class Loop {
   readonly #stages: readonly (readonly Output[])[];
   readonly #batch: Output;
   /** How many wait for each stage. */
-  readonly #waiting = [0, 0, 0];
+  readonly #waiting = written.commits.map(() => 0);
   #offset = 0;
   #busy = false;
   readonly #finished: (count: number) => void;
@@ -48,7 +51,7 @@ class Loop {
     this.#producer = producer;
     this.#finished = finished;
     this.#stages = stagesOf(partition);
-    this.#batch = record(TOPICS.history, partition, BYTES.batch);
+    this.#batch = record(TOPICS.history, partition, written.batch);
   }
 
   arrived(count: number, next: number): void {
@@ -67,13 +70,15 @@ class Loop {
     const topics = Object.entries(inputs).map(([topic, offset]) => ({ topic, partitions: [{ partition: this.#partition, offset: String(offset) }] }));
     if (topics.length > 0) await transaction.sendOffsets({ consumerGroupId: 'bare', topics });
     await transaction.commit();
+    transactions++;
+    recordsWritten += records.length;
   }
 
   async #run(): Promise<void> {
     this.#busy = true;
     while (this.#waiting.some((count) => count > 0)) {
       let room = MOST;
-      const taken = [2, 1, 0].map((stage) => {
+      const taken = Array.from({ length: LAST + 1 }, (_, at) => LAST - at).map((stage) => {
         const count = Math.min(room, this.#waiting[stage] as number);
         room -= count;
         this.#waiting[stage] = (this.#waiting[stage] as number) - count;
@@ -84,7 +89,7 @@ class Loop {
       const inputs = taken.some(([stage, count]) => stage === 0 && count > 0) ? { [TOPICS.input]: this.#offset - (this.#waiting[0] as number) } : {};
       await this.#commit(records, inputs as Record<string, number>);
       for (const [stage, count] of taken) {
-        if (stage === 2) this.#finished(count);
+        if (stage === LAST) this.#finished(count);
         else this.#waiting[stage + 1] = (this.#waiting[stage + 1] as number) + count;
       }
     }
@@ -102,7 +107,7 @@ await withAdmin(client('admin'), async (admin) => {
     );
 });
 const producing = client('transactions');
-let finished = 0;
+let [finished, transactions, recordsWritten] = [0, 0, 0];
 const marks: (readonly [number, number])[] = [];
 const loops = await Promise.all(
   Array.from({ length: partitions }, async (_, partition) => {
@@ -131,12 +136,12 @@ await consumer.run({
 const sender = createSender(client('sender'));
 for (let sent = 0; finished < requests; await new Promise((resolve) => setTimeout(resolve, 10))) {
   const room = Math.min(OUTSTANDING - (sent - finished), requests - sent);
-  if (room > 0) void sender.send(Array.from({ length: room }, (_, at) => record(TOPICS.input, (sent + at) % partitions, BYTES.request)));
+  if (room > 0) void sender.send(Array.from({ length: room }, (_, at) => record(TOPICS.input, (sent + at) % partitions, written.request)));
   sent += Math.max(0, room);
 }
 const [from, to] = [marks.find(([, count]) => count >= requests * 0.2), marks.find(([, count]) => count >= requests * 0.98)] as [
   [number, number],
   [number, number],
 ];
-console.log(JSON.stringify({ rate: ((to[1] - from[1]) * 1_000) / (to[0] - from[0]) }));
+console.log(JSON.stringify({ rate: ((to[1] - from[1]) * 1_000) / (to[0] - from[0]), recordsPerTransaction: recordsWritten / transactions }));
 process.exit(0);

@@ -1,10 +1,13 @@
 /** Starts the bare loop as a process of its own, on topics of its own, and takes its rate. */
 import { spawn } from 'node:child_process';
 import type { BenchPlatform } from '../platform.ts';
+import type { Written } from './written.ts';
 
-export async function bareLoop(platform: BenchPlatform, requests: number): Promise<{ readonly rate: number }> {
+type Bare = { readonly rate: number; readonly recordsPerTransaction: number };
+
+export async function bareLoop(platform: BenchPlatform, requests: number, written: Written): Promise<Bare> {
   const { brokers, admin } = platform.kafka;
-  const args = JSON.stringify({ brokers, ...admin, partitions: platform.partitions, requests });
+  const args = JSON.stringify({ brokers, ...admin, partitions: platform.partitions, requests, written });
   const child = spawn(process.execPath, ['test/bench/peers/bare-loop.ts', args], { stdio: ['ignore', 'pipe', 'inherit'] });
   let said = '';
   child.stdout.on('data', (data: Buffer) => {
@@ -12,5 +15,5 @@ export async function bareLoop(platform: BenchPlatform, requests: number): Promi
   });
   const code = await new Promise<number | null>((resolve) => child.once('exit', resolve));
   if (code !== 0) throw new Error(`the bare loop ended with ${code}`);
-  return JSON.parse(said) as { readonly rate: number };
+  return JSON.parse(said) as Bare;
 }
