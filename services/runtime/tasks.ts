@@ -103,7 +103,7 @@ function partitionMetrics(register: Registry) {
   return {
     commits: new Histogram({
       name: 'evenkeel_commit_seconds',
-      help: 'Duration of a transaction, from its first record to its store batch',
+      help: 'Duration of a transaction, from its first record to its acknowledgement',
       buckets: [0.002, 0.005, 0.01, 0.015, 0.025, 0.05, 0.1, 0.25, 1, 5],
       registers: [register],
     }),

@@ -1,6 +1,7 @@
 /**
  * What is due when, in the store, and a lower bound of the first in memory: most transactions come long before anything is due, and a seek
- * for each would cost more than their decisions. No timer is lost: the bound is never later than the first key.
+ * for each would cost more than their decisions. No timer is lost: the bound is never later than the first key. What was handed out stays
+ * in the store until its next write, and is not handed out again before that.
  */
 import type { Instant } from '#schemas/ids.ts';
 import { dueLimit, duePage, dueRow, dueTime, tenantOf } from './keys.ts';
@@ -10,8 +11,10 @@ import { waitingIn } from './queue-pages.ts';
 
 export class DueIndex {
   readonly #view: View;
-  /** No committed key is due earlier. undefined: there is none. */
+  /** No key is due earlier, but for those handed out. undefined: there is none. */
   #first: Instant | undefined = 0;
+  /** Keys before it were handed out since the last write. */
+  #from = '';
 
   constructor(view: View) {
     this.#view = view;
@@ -21,8 +24,9 @@ export class DueIndex {
   until(now: Instant, most: number): readonly Row[] {
     if (this.#first === undefined || this.#first > now) return [];
     const rows: Row[] = [];
-    for (const [key] of this.#view.scan('due', '', most, dueLimit(now))) {
+    for (const [key] of this.#view.scan('due', this.#from, most, dueLimit(now))) {
       if (rows.length >= most) break;
+      this.#from = `${key}\0`;
       const page = duePage(key);
       if (page === undefined) rows.push(dueRow(key));
       else
@@ -32,8 +36,10 @@ export class DueIndex {
     return rows;
   }
 
-  /** What a transaction wrote. */
-  committed(writes: readonly Write[]): void {
+  /** The store was written. */
+  written(writes: readonly Write[]): void {
+    if (this.#from !== '') this.#first = 0;
+    this.#from = '';
     for (const { table, key, value } of writes)
       if (table === 'due' && value !== undefined) this.#first = Math.min(this.#first ?? Number.POSITIVE_INFINITY, dueTime(key));
   }
@@ -41,7 +47,7 @@ export class DueIndex {
   /** When to look next. A bound that has passed is looked up anew. */
   next(now: Instant): Instant | undefined {
     if (this.#first !== undefined && this.#first <= now) {
-      const [first] = this.#view.scan('due', '', 1);
+      const [first] = this.#view.scan('due', this.#from, 1);
       this.#first = first && dueTime(first[0]);
     }
     return this.#first;

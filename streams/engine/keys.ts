@@ -27,10 +27,6 @@ export const rangeEnd = (prefix: string): string => `${prefix}0`;
 
 /** Of a page of a tenant's queue. */
 export const pageKey = (tenant: TenantId, page: number): string => `${tenant}/${hex(page)}`;
-export const queueKey = (tenant: TenantId, order: number, item: ItemId): string => `${tenant}/${hex(order)}/${item}`;
-/** No two items of a tenant have the same order. */
-export const queueOrder = (key: string): number => Number.parseInt(key.slice(key.indexOf('/') + 1, key.indexOf('/') + 15), 16);
-export const queueItem = (key: string): ItemId => key.slice(key.indexOf('/') + 16);
 export const tenantOf = (key: string): TenantId => key.slice(0, key.indexOf('/')) as TenantId;
 
 export const dueKey = (due: Instant, kind: 'i' | 'm' | 'q', rowKey: string): string => `${hex(due)}/${kind}/${rowKey}`;

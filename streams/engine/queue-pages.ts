@@ -35,7 +35,7 @@ const numberOf = (order: number): number => Math.floor(order / PLACES);
 
 export class QueuePages {
   readonly #view: View;
-  readonly #cache = new RowCache(KEPT);
+  readonly #cache = new RowCache<readonly Waiting[]>(KEPT);
   #changed = new Map<TenantId, Map<number, Page>>();
   #count = 0;
 
@@ -85,7 +85,7 @@ export class QueuePages {
     for (const pages of this.#changed.values())
       for (const page of pages.values()) {
         if (page.stored) continue;
-        const cached = this.#cache.get(page.tenant, page.key) as readonly Waiting[] | undefined;
+        const cached = this.#cache.get(page.tenant, page.key);
         if (cached) known(page, cached);
         else unknown.push(page);
       }

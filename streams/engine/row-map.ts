@@ -41,8 +41,7 @@ export class RowMap<T> {
     return all;
   }
 
-  clear(): void {
-    this.#tenants.clear();
-    this.#size = 0;
+  forEach(each: (value: T, tenant: TenantId, id: string) => void): void {
+    for (const [tenant, rows] of this.#tenants) for (const [id, value] of rows) each(value, tenant, id);
   }
 }

@@ -41,7 +41,7 @@ export interface Task<A, R, K, I> {
   words(row: { readonly tenant: TenantId; readonly mark: string }, step: string): Uint8Array | undefined;
   /** What a waiting item waits for. */
   explain(row: { readonly tenant: TenantId; readonly item: string }): {
-    /** Items of its tenant that stand before it, as committed; of many more than a thousand, a thousand are counted. */
+    /** Items of its tenant that stand before it, as last written; of many more than a thousand, a thousand are counted. */
     readonly before: number;
     /** Ready tenants that stand before its own. */
     readonly ahead: number;

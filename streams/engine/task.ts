@@ -1,7 +1,7 @@
 /**
  * The owner of a partition: one event-sourced machine, one transaction in flight.
  * While a transaction commits, inputs (not decisions) gather; the next transaction is whatever arrived meanwhile.
- * Invariants 1, 2, 3, 6, 7 and 10 meet here: decide → one Kafka transaction → one store batch → effects, and one way back.
+ * Invariants 1, 2, 3, 6, 7 and 10 meet here: decide → one Kafka transaction → effects, the store between transactions, and one way back.
  */
 import { EvenkeelError } from '#schemas/errors.ts';
 import type { Batch } from '#schemas/events.ts';
@@ -23,12 +23,13 @@ import { Round } from './round.ts';
 import { Running, type Wanted } from './running.ts';
 import { Snapshots } from './snapshots.ts';
 import type { Task, TaskOptions } from './task-types.ts';
-import { wordsRecord } from './words.ts';
 
 const MAX_BATCH = 1_000;
 const MOST_COUNTED = 1_000;
 /** Two transactions' worth: what is paused longer waits on the broker's disk, not in this heap. */
 const MAX_GATHERED = 2_000;
+/** Under load the store is written this often: most rows of a request come and go in between. What a crash loses is read from the log again. */
+const WRITE_EVERY_MS = 1_000;
 /** A few milliseconds' worth, between which other partitions that open have their turn. */
 const MAX_HEADS = 100;
 /** Below the topics' bound of 1 MiB, with room for a record's frame. */
@@ -65,6 +66,8 @@ class PartitionTask<A, R, K, I extends Row, E, X extends Work> implements Task<A
   #fair!: FairQueue;
   #meta: Meta;
   #runningCount = 0;
+  /** When the store was last written, on the monotonic clock. */
+  #wroteAt = 0;
   #closing = false;
   #ended: Error | undefined;
   #wakeUp: () => void = () => undefined;
@@ -133,8 +136,7 @@ class PartitionTask<A, R, K, I extends Row, E, X extends Work> implements Task<A
   }
 
   words(row: { readonly tenant: TenantId; readonly mark: string }, step: string): Uint8Array | undefined {
-    const kept = this.store && this.#overlay.committedWords(wordsKey(row.tenant, row.mark, step));
-    return kept && wordsRecord(kept);
+    return this.store && this.#overlay.committedWords(wordsKey(row.tenant, row.mark, step));
   }
 
   explain({ tenant, item }: { readonly tenant: TenantId; readonly item: string }): ReturnType<Task<A, R, K, I>['explain']> {
@@ -169,12 +171,16 @@ class PartitionTask<A, R, K, I extends Row, E, X extends Work> implements Task<A
   async #run(): Promise<void> {
     try {
       while (!this.#closing) {
-        const entries = this.#take();
+        let entries = this.#take();
         try {
-          const more = await this.#round(entries);
+          const { more, wakeAt } = await this.#round(entries);
+          entries = [];
           await effectsBegin();
           if (this.#fair.asking) await this.#othersTurn();
-          if (!more && this.#inbox.size === 0 && !this.#snapshots.waiting) await this.#sleep();
+          const idle = !more && this.#inbox.size === 0 && !this.#snapshots.waiting;
+          const late = this.#options.clock.monotonic() - this.#wroteAt >= WRITE_EVERY_MS;
+          if (idle || late || this.#closing || this.#overlay.isPressing(this.#time.now())) this.#write();
+          if (idle) await this.#sleep(wakeAt);
         } catch (error) {
           this.#inbox.putBack(entries);
           await this.#reopen(error as Error);
@@ -191,8 +197,8 @@ class PartitionTask<A, R, K, I extends Row, E, X extends Work> implements Task<A
     return fresh;
   }
 
-  /** One transaction. Returns whether there is more to do at once. */
-  async #round(entries: readonly Entry<A, R, K, I>[]): Promise<boolean> {
+  /** One transaction. `more`: there is more to do at once; `wakeAt`: else a blocked tenant may go on then. */
+  async #round(entries: readonly Entry<A, R, K, I>[]): Promise<{ readonly more: boolean; readonly wakeAt: Instant | undefined }> {
     const { machine, cap, topics, partition, deadLetter, maxOutputBytes } = this.#options;
     const now = this.#time.now();
     const round = new Round({
@@ -213,12 +219,12 @@ class PartitionTask<A, R, K, I extends Row, E, X extends Work> implements Task<A
     round.dispatch(this.#runningCount, cap);
     if (round.empty) round.resolve(entries);
     else {
+      const wordsFrom = this.#meta.positions.words;
       await this.#commit(round, now);
-      this.#settle(round, entries);
+      this.#settle(round, entries, wordsFrom);
     }
     this.#fair.askMore(now);
-    this.#arm(round.wakeAt);
-    return round.more || this.#fair.asking;
+    return { more: round.more || this.#fair.asking, wakeAt: round.wakeAt };
   }
 
   async #commit(round: Round<A, R, K, I, E, X>, now: Instant): Promise<void> {
@@ -227,26 +233,33 @@ class PartitionTask<A, R, K, I extends Row, E, X extends Work> implements Task<A
     const committed = await this.#log.commit([this.#encode(batch), ...round.events, ...round.outputs], round.inputs);
     this.#snapshots.committed();
     const { history, words, time } = committed;
-    const writes = this.#overlay.writes(this.#meta.positions.words);
     this.#meta = { ...metaAfter(this.#meta, batch, { history, words }), snapshot: this.#snapshots.newest };
-    this.store.write(writes, this.#meta);
-    this.#disk.wrote();
-    this.#due.committed(writes);
-    this.#snapshots.consider();
     this.#time.replied(time);
     this.#options.report.committed({ events: round.events.length, ms: this.#options.clock.monotonic() - started, batch: batch.number });
   }
 
-  /** The store holds the transaction now: tell those who wait, and let run what should. */
-  #settle(round: Round<A, R, K, I, E, X>, entries: readonly Entry<A, R, K, I>[]): void {
+  /** Tell those who wait for the transaction, and let run what should. */
+  #settle(round: Round<A, R, K, I, E, X>, entries: readonly Entry<A, R, K, I>[], wordsFrom: Offset): void {
     const touched: readonly Wanted<X>[] = this.#overlay.touchedItems().map(({ row, item }) => ({
       row,
       work: item === undefined ? undefined : this.#options.machine.effect(item),
     }));
     this.#runningCount += this.#overlay.runningDelta;
     round.resolve(entries);
-    this.#overlay.committed();
+    this.#overlay.committed(wordsFrom);
     this.#running.reconcile(touched);
+  }
+
+  /** Between transactions: what has committed since the last write, and the position of its last batch (invariant 3). */
+  #write(): void {
+    if (this.store.meta?.batch === this.#meta.batch) return;
+    const writes = this.#overlay.writes();
+    this.store.write(writes, this.#meta);
+    this.#wroteAt = this.#options.clock.monotonic();
+    this.#overlay.written();
+    this.#disk.wrote();
+    this.#due.written(writes);
+    this.#snapshots.consider();
   }
 
   #batch(now: Instant, events: number, inputs: Offsets): Batch {
@@ -346,30 +359,23 @@ class PartitionTask<A, R, K, I extends Row, E, X extends Work> implements Task<A
     this.#running.adopt(wanted);
   }
 
-  /** The next wake: what is due first, or when a blocked tenant may go on. */
-  #arm(wakeAt: Instant | undefined): void {
-    this.#cancelTimer();
-    this.#cancelTimer = () => undefined;
-    const due = this.#due.next(this.#time.now());
-    const at = due === undefined ? wakeAt : Math.min(due, wakeAt ?? due);
-    if (at === undefined) return;
-    this.#cancelTimer = this.#options.clock.after(Math.max(0, at - this.#time.now()), () => {
-      this.#wakeUp();
-    });
-  }
-
   async #othersTurn(): Promise<void> {
     await new Promise<void>((resolve) => {
       this.#options.clock.after(0, resolve);
     });
   }
 
-  async #sleep(): Promise<void> {
+  /** Until something comes, is due, or a blocked tenant may go on. */
+  async #sleep(wakeAt: Instant | undefined): Promise<void> {
     if (this.#closing) return;
+    const due = this.#due.next(this.#time.now());
+    const at = due === undefined ? wakeAt : Math.min(due, wakeAt ?? due);
     await new Promise<void>((resolve) => {
       this.#wakeUp = resolve;
+      if (at !== undefined) this.#cancelTimer = this.#options.clock.after(Math.max(0, at - this.#time.now()), resolve);
     });
     this.#wakeUp = () => undefined;
+    this.#cancelTimer();
   }
 
   #end(error: Error): void {

@@ -1,5 +1,5 @@
 /**
- * The store on RocksDB: one column, tables as one-letter key prefixes, synchronous calls, one WriteBatch for each transaction.
+ * The store on RocksDB: one column, tables as one-letter key prefixes, synchronous calls, one WriteBatch for some transactions.
  * Invariant 3: rows and the positions they reflect are in the same batch. No write is synced: the log is the truth, and a batch that a
  * crash loses is read from it again.
  */

@@ -253,7 +253,7 @@ const IN_THE_SOURCE: readonly Mutant[] = [
     name: 'stale-row-cache',
     what: 'a committed row is read as it was before',
     caught: /invariant|was lost|decision/,
-    ...edit('engine/overlay.ts', 'cache.set(cell.tenant, cell.id, cell.after);', ';'),
+    ...edit('engine/overlay.ts', 'cell.committed = cell.after;', ';'),
   },
   {
     name: 'batch-record-last',

@@ -35,6 +35,9 @@ function storesOn(disk: { full: () => boolean; held: number }): Stores {
   };
 }
 
+/** What has nothing more to do writes its store. */
+const turn = () => new Promise((resolve) => setImmediate(resolve));
+
 async function desk(fullFor: number) {
   // Pauses pass at once, on a clock of their own.
   let now = 0;
@@ -73,14 +76,19 @@ async function desk(fullFor: number) {
 test('full for seconds: what was asked for meanwhile is done once there is room', async () => {
   const { task, disk, create } = await desk(10_000);
   await task.offer(create(tenant), { topic: 'tenant.commands', from: 0, next: 1 });
+  // The log has it; then the store's write fails, and the task opens again.
+  await turn();
+  await task.offer(create('globex'), { topic: 'tenant.commands', from: 1, next: 2 });
   expect(disk.full()).toBe(false);
-  expect(task.peek({ tenant }).account.created).toBe(true);
+  for (const each of [tenant, 'globex' as TenantId]) expect(task.peek({ tenant: each }).account.created).toBe(true);
   await task.close();
 });
 
 test('full for good: the task ends with a fatal error after a bounded time, and lets go of its store', async () => {
   const { task, disk, create, time } = await desk(Number.POSITIVE_INFINITY);
-  await expect(task.offer(create(tenant), { topic: 'tenant.commands', from: 0, next: 1 })).rejects.toMatchObject({ code: 'disk_failed', class: 'fatal' });
+  await task.offer(create(tenant), { topic: 'tenant.commands', from: 0, next: 1 });
+  await turn();
+  await expect(task.offer(create('globex'), { topic: 'tenant.commands', from: 1, next: 2 })).rejects.toMatchObject({ code: 'disk_failed', class: 'fatal' });
   expect((await task.lost).message).toMatch(/no writes for 1\d s: No space left/);
   expect(time()).toBeLessThan(20_000);
   await task.close();
@@ -90,11 +98,16 @@ test('full for good: the task ends with a fatal error after a bounded time, and 
 test('full now and then: each time is counted for itself', async () => {
   const first = await desk(10_000);
   await first.task.offer(first.create(tenant), { topic: 'tenant.commands', from: 0, next: 1 });
+  await turn();
+  await first.task.offer(first.create('globex'), { topic: 'tenant.commands', from: 1, next: 2 });
   first.disk.full = (
     (until) => () =>
       first.time() < until
   )(first.time() + 10_000);
-  await first.task.offer(first.create('globex'), { topic: 'tenant.commands', from: 1, next: 2 });
-  expect(first.task.position('tenant.commands')).toBe(2);
+  await first.task.offer(first.create('initech'), { topic: 'tenant.commands', from: 2, next: 3 });
+  await turn();
+  await first.task.offer(first.create('hooli'), { topic: 'tenant.commands', from: 3, next: 4 });
+  expect(first.disk.full()).toBe(false);
+  expect(first.task.position('tenant.commands')).toBe(4);
   await first.task.close();
 });

@@ -24,7 +24,7 @@ async function indexOf(...times: readonly number[]) {
       ...gone.map((time) => ({ table: 'due' as const, key: at(time), value: undefined })),
     ];
     store.write(writes, META);
-    index.committed(writes);
+    index.written(writes);
   };
   store.write(
     times.map((time) => ({ table: 'due' as const, key: at(time), value: new Uint8Array(0) })),
@@ -35,8 +35,8 @@ async function indexOf(...times: readonly number[]) {
 
 test('what was stored before it was made is found', async () => {
   const { index } = await indexOf(50, 70);
-  expect(index.until(60, 10)).toEqual([{ tenant: 'acme', item: 'c_50' }]);
   expect(index.next(40)).toBe(50);
+  expect(index.until(60, 10)).toEqual([{ tenant: 'acme', item: 'c_50' }]);
 });
 
 test('an earlier one that comes later is found, and one that has gone is not waited for again', async () => {
@@ -48,6 +48,16 @@ test('an earlier one that comes later is found, and one that has gone is not wai
   write([], [20]);
   expect(index.until(30, 10)).toEqual([]);
   expect(index.next(30)).toBe(50);
+});
+
+test('what was handed out is not handed out again before the next write, which may bring it back', async () => {
+  const { index, write } = await indexOf(50, 51, 70);
+  expect(index.until(60, 1)).toEqual([{ tenant: 'acme', item: 'c_50' }]);
+  expect(index.until(60, 10)).toEqual([{ tenant: 'acme', item: 'c_51' }]);
+  expect(index.until(60, 10)).toEqual([]);
+  expect(index.next(60)).toBe(70);
+  write([], [50]);
+  expect(index.until(60, 10)).toEqual([{ tenant: 'acme', item: 'c_51' }]);
 });
 
 test('before anything can be due the store is not asked', async () => {
@@ -80,12 +90,11 @@ test('of what waits in a queue exactly those are due whose own time has come, an
   expect(index.next(10)).toBe(50);
   expect(index.until(49, 10)).toEqual([]);
   expect(index.until(65, 10)).toEqual(rows('c_1', 'c_16'));
-  expect(index.until(65, 1)).toEqual(rows('c_1'));
   const after: Write[] = [];
   pages.set('acme' as never, 1, undefined);
   pages.writes(after, false);
   store.write(after, META);
-  index.committed(after);
+  index.written(after);
   expect(index.next(55)).toBe(60);
   expect(index.until(65, 10)).toEqual(rows('c_16'));
 });

@@ -47,26 +47,34 @@ const histories = fc.array(fc.nat(11), { maxLength: 80 }).map((picks) => {
   return picks.flatMap((n) => lives[n]?.shift() ?? []);
 });
 
-test('a fold that forgets rows and reads them again ends in the bytes of a live task’s overlay', async () => {
+test('a fold that forgets rows and reads them again ends in the bytes of a live task’s overlay, however many commits that gathers for a write', async () => {
   await fc.assert(
-    fc.asyncProperty(histories, fc.integer({ min: 1, max: 9 }), fc.integer({ min: 0, max: 6 }), async (events, each, kept) => {
-      const [live, folded] = [await memoryStores().open(0), await memoryStores().open(0)];
-      const [overlay, rows] = [new Overlay(machine, live), new FoldedRows(machine, folded, kept)];
-      const write = () => {
-        live.write(overlay.writes(), emptyMeta(1, 1));
+    fc.asyncProperty(
+      histories,
+      fc.integer({ min: 1, max: 9 }),
+      fc.integer({ min: 0, max: 6 }),
+      fc.integer({ min: 1, max: 4 }),
+      async (events, each, kept, gathered) => {
+        const [live, folded] = [await memoryStores().open(0), await memoryStores().open(0)];
+        const [overlay, rows] = [new Overlay(machine, live), new FoldedRows(machine, folded, kept)];
+        const write = () => {
+          live.write(overlay.writes(), emptyMeta(1, 1));
+          overlay.written();
+          folded.write(rows.writes(), emptyMeta(1, 1));
+          rows.committed();
+        };
+        for (const [at, event] of events.entries()) {
+          overlay.apply(event, 1_000 + at);
+          overlay.settle();
+          rows.apply(event, 1_000 + at);
+          if (at % each === 0) overlay.committed();
+          if (at % (each * gathered) === 0) write();
+        }
         overlay.committed();
-        folded.write(rows.writes(), emptyMeta(1, 1));
-        rows.committed();
-      };
-      for (const [at, event] of events.entries()) {
-        overlay.apply(event, 1_000 + at);
-        overlay.settle();
-        rows.apply(event, 1_000 + at);
-        if (at % each === 0) write();
-      }
-      write();
-      expect(stateHash(folded)).toEqual(stateHash(live));
-    }),
+        write();
+        expect(stateHash(folded)).toEqual(stateHash(live));
+      },
+    ),
     { numRuns: 60 },
   );
 });

@@ -122,6 +122,11 @@ export class Desk {
     return this.task.store.meta?.time ?? 0;
   }
 
+  /** What has nothing more to do writes its store. */
+  async idle(): Promise<void> {
+    await new Promise((resolve) => setImmediate(resolve));
+  }
+
   async finishOne(): Promise<void> {
     const [found] = this.running;
     if (!found) return;

@@ -38,6 +38,7 @@ class World {
     }
     // What is not yet in any snapshot.
     await desk.traffic(at, at + 5);
+    await desk.idle();
     const { hash } = stateHash(desk.task.store);
     await desk.task.close();
     return hash;

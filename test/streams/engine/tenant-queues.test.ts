@@ -2,7 +2,6 @@ import fc from 'fast-check';
 import { expect, test } from 'vitest';
 import type { TenantId } from '#schemas/ids.ts';
 import { emptyMeta } from '#streams/engine/fold.ts';
-import { queueItem, queueKey, queueOrder, tenantOf } from '#streams/engine/keys.ts';
 import type { Store, Write } from '#streams/engine/ports.ts';
 import { countBefore, QueuePages } from '#streams/engine/queue-pages.ts';
 import { TenantQueues } from '#streams/engine/tenant-queues.ts';
@@ -16,19 +15,21 @@ const happening = fc.oneof(
   { weight: 2, arbitrary: fc.record({ kind: fc.constant('leave' as const), tenant: fc.nat(1), count: fc.nat(1_000) }) },
   { weight: 2, arbitrary: fc.record({ kind: fc.constant('return' as const), tenant: fc.nat(1), count: fc.nat(1_000) }) },
   { weight: 2, arbitrary: fc.record({ kind: fc.constant('undo' as const), tenant: fc.nat(1), count: fc.constant(0) }) },
-  { weight: 3, arbitrary: fc.record({ kind: fc.constant('commit' as const), tenant: fc.nat(1), count: fc.constant(0) }) },
+  { weight: 3, arbitrary: fc.record({ kind: fc.constant('write' as const), tenant: fc.nat(1), count: fc.constant(0) }) },
 );
 
-const waiting = (key: string) => ({ order: queueOrder(key), due: undefined, item: queueItem(key) });
+const itemAt = (order: number) => `c-${order % 7}`;
+const waiting = (order: number) => ({ order, due: undefined, item: itemAt(order) });
 
 /** The queue as one sorted list, beside the real one over a store. */
 class Both {
   readonly store: Store;
   readonly queues: TenantQueues;
-  readonly waiting = new Map<TenantId, string[]>(TENANTS.map((tenant) => [tenant, []]));
-  readonly gone = new Map<TenantId, string[]>(TENANTS.map((tenant) => [tenant, []]));
+  /** Places of arrival. */
+  readonly waiting = new Map<TenantId, number[]>(TENANTS.map((tenant) => [tenant, []]));
+  readonly gone = new Map<TenantId, number[]>(TENANTS.map((tenant) => [tenant, []]));
   readonly #pages: QueuePages;
-  #committed = new Set<string>();
+  #stored = new Map<TenantId, readonly number[]>();
   #undo: (() => void)[] = [];
   #arrivals = 0;
 
@@ -38,17 +39,16 @@ class Both {
     this.#pages = new QueuePages(store);
   }
 
-  add(tenant: TenantId, key: string): void {
-    this.#change(tenant, undefined, key);
-    this.#undo.push(() => this.#change(tenant, key, undefined));
+  add(tenant: TenantId, order: number): void {
+    this.#move(tenant, undefined, order);
+    this.#undo.push(() => this.#move(tenant, order, undefined));
   }
-  remove(tenant: TenantId, key: string): void {
-    this.#change(tenant, key, undefined);
-    this.#undo.push(() => this.#change(tenant, undefined, key));
+  remove(tenant: TenantId, order: number): void {
+    this.#move(tenant, order, undefined);
+    this.#undo.push(() => this.#move(tenant, undefined, order));
   }
   arrive(tenant: TenantId): void {
-    const order = this.#arrivals++;
-    this.add(tenant, queueKey(tenant, order, `c-${order % 7}`));
+    this.add(tenant, this.#arrivals++);
   }
   settle(): void {
     this.#undo = [];
@@ -58,51 +58,54 @@ class Both {
     this.#undo = [];
   }
 
-  commit(): void {
-    const now = new Set([...this.waiting.values()].flat());
-    for (const key of this.#committed) if (!now.has(key)) this.#pages.set(tenantOf(key), queueOrder(key), undefined);
-    for (const key of now) if (!this.#committed.has(key)) this.#pages.set(tenantOf(key), queueOrder(key), waiting(key));
+  write(): void {
+    for (const [tenant, now] of this.waiting) {
+      const before = this.#stored.get(tenant) ?? [];
+      for (const order of before) if (!now.includes(order)) this.#pages.set(tenant, order, undefined);
+      for (const order of now) if (!before.includes(order)) this.#pages.set(tenant, order, waiting(order));
+      this.#stored.set(tenant, [...now]);
+    }
     const writes: Write[] = [];
     this.#pages.writes(writes, false);
     this.store.write(writes, emptyMeta(1, 1));
-    this.queues.committed();
-    this.#committed = now;
+    this.queues.written();
     this.#undo = [];
   }
 
-  #change(tenant: TenantId, remove: string | undefined, add: string | undefined): void {
-    this.queues.change(tenant, remove, add);
-    const rest = (this.waiting.get(tenant) ?? []).filter((key) => key !== remove);
-    this.waiting.set(tenant, add === undefined ? rest : [...rest, add].sort());
-    if (remove !== undefined) this.gone.get(tenant)?.push(remove);
+  #move(tenant: TenantId, from: number | undefined, to: number | undefined): void {
+    this.queues.move(tenant, itemAt(from ?? to ?? 0), from, to);
+    const rest = (this.waiting.get(tenant) ?? []).filter((order) => order !== from);
+    this.waiting.set(tenant, to === undefined ? rest : [...rest, to].sort((a, b) => a - b));
+    if (from !== undefined) this.gone.get(tenant)?.push(from);
   }
 }
 
-test('the head is the first that waits, whatever was added, taken, taken back and committed', async () => {
+test('the head is the first that waits, whatever was added, taken, taken back and written', async () => {
   await fc.assert(
     fc.asyncProperty(fc.array(happening, { maxLength: 60 }), async (happenings) => {
       const both = new Both(await memoryStores().open(0));
       for (const { kind, tenant: at, count } of happenings) {
         const tenant = TENANTS[at] as TenantId;
         if (kind !== 'undo') both.settle();
-        const queue = () => both.waiting.get(tenant) as string[];
+        const queue = () => both.waiting.get(tenant) as number[];
+        const first = (of: TenantId) => both.waiting.get(of)?.[0];
+        const item = (order: number | undefined) => (order === undefined ? undefined : itemAt(order));
         if (kind === 'arrive') for (let i = 0; i < count; i++) both.arrive(tenant);
         for (let i = 0; kind === 'take' && i < count; i++) {
-          const head = both.queues.head(tenant);
-          expect(head).toBe(queue()[0]);
+          const head = first(tenant);
+          expect(both.queues.head(tenant)).toBe(item(head));
           if (head !== undefined) both.remove(tenant, head);
         }
         const middle = queue()[count % Math.max(1, queue().length)];
         if (kind === 'leave' && middle !== undefined) both.remove(tenant, middle);
-        const gone = both.gone.get(tenant) as string[];
+        const gone = both.gone.get(tenant) as number[];
         const older = gone[count % Math.max(1, gone.length)];
         if (kind === 'return' && older !== undefined && !queue().includes(older)) both.add(tenant, older);
         if (kind === 'undo') both.undo();
-        if (kind === 'commit') both.commit();
-        for (const each of TENANTS) expect(both.queues.head(each)).toBe(both.waiting.get(each)?.[0]);
-        if (kind !== 'commit') continue;
-        const orders = queue().map(queueOrder);
-        for (const [before, order] of orders.entries()) expect(countBefore(both.store, tenant, order, 1_000)).toBe(before);
+        if (kind === 'write') both.write();
+        for (const each of TENANTS) expect(both.queues.head(each)).toBe(item(first(each)));
+        if (kind !== 'write') continue;
+        for (const [before, order] of queue().entries()) expect(countBefore(both.store, tenant, order, 1_000)).toBe(before);
       }
     }),
     { numRuns: 200 },
@@ -112,9 +115,8 @@ test('the head is the first that waits, whatever was added, taken, taken back an
 test('a thousand taken in one transaction are read once', async () => {
   const store = await memoryStores().open(0);
   const [acme] = TENANTS as [TenantId];
-  const keys = Array.from({ length: 2_000 }, (_, order) => queueKey(acme, order, 'c'));
   const [pages, writes]: [QueuePages, Write[]] = [new QueuePages(store), []];
-  for (const key of keys) pages.set(acme, queueOrder(key), waiting(key));
+  for (let order = 0; order < 2_000; order++) pages.set(acme, order, waiting(order));
   pages.writes(writes, false);
   store.write(writes, emptyMeta(1, 1));
   let read = 0;
@@ -128,9 +130,9 @@ test('a thousand taken in one transaction are read once', async () => {
       return found;
     },
   });
-  for (const key of keys.slice(0, 1_000)) {
-    expect(queues.head(acme)).toBe(key);
-    queues.change(acme, key, undefined);
+  for (let order = 0; order < 1_000; order++) {
+    expect(queues.head(acme)).toBe(itemAt(order));
+    queues.move(acme, itemAt(order), order, undefined);
   }
   // Pages of sixteen.
   expect(read).toBeLessThan(1_100 / 16);
