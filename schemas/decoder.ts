@@ -9,18 +9,20 @@ import type { AvroSchema } from './avro.ts';
 export type Decode<T> = (bytes: Uint8Array, from: number, to: number) => T;
 
 /**
- * Ids, step names and days come again and again: one string for all of them costs no memory and its hash is known. Each has a place by its
- * bytes, which are kept beside it as words of four, to be compared.
+ * Ids, step names and days come again and again: one string for all of them costs no memory and its hash is known. Each has two places by its
+ * bytes, which are kept beside it as words of four, to be compared. Before them stands a word with the length, which few others share.
  */
-const KEPT_STRINGS = 1 << 14;
-const KEPT_WORDS = 12;
-const LONGEST_KEPT = 4 * KEPT_WORDS;
+const PAIRS = 1 << 14;
+const PLACE_WORDS = 12;
+const LONGEST_KEPT = 4 * (PLACE_WORDS - 1);
+/** The bits of that word which hold the length. */
+const LENGTH = 63;
 
 let bytes: Uint8Array = new Uint8Array(0);
 let at = 0;
 let end = 0;
-const strings: (string | undefined)[] = new Array(KEPT_STRINGS).fill(undefined);
-const stringWords = new Int32Array(KEPT_STRINGS * KEPT_WORDS);
+const strings: (string | undefined)[] = new Array(2 * PAIRS).fill(undefined);
+const stringWords = new Int32Array(2 * PAIRS * PLACE_WORDS);
 
 /** `tag`: a field `type` with this value comes before the record's own. */
 export function decoder<T>(schema: AvroSchema, tag?: string): Decode<T> {
@@ -107,35 +109,45 @@ function string(): string {
   const to = at;
   const length = to - from;
   if (length > LONGEST_KEPT) return text(from);
+  if (length === 0) return '';
   const words = wordsOf(bytes);
-  let [hash, high] = [length, 0];
+  let hash = length;
   let i = from;
-  for (; i + 4 <= to; i += 4) {
-    const word = words.getInt32(i, true);
-    high |= word;
-    hash = Math.imul(hash ^ word, 0x5bd1e995);
-    hash ^= hash >>> 15;
-  }
+  for (; i + 4 <= to; i += 4) hash = Math.imul(hash, 0x5bd1e995) + words.getInt32(i, true);
   const rest = i < to ? lastWord(words, from, to) : 0;
-  hash = Math.imul(hash ^ rest, 0x5bd1e995);
-  // Beyond ASCII a string's length is not that of its bytes.
-  if (((high | rest) & 0x80808080) !== 0) return text(from);
-  const slot = (hash ^ (hash >>> 16)) & (KEPT_STRINGS - 1);
-  const kept = strings[slot];
-  if (kept !== undefined && kept.length === length && same(slot, words, from, to, rest)) return kept;
-  const fresh = text(from, 'latin1');
-  strings[slot] = fresh;
-  let place = slot * KEPT_WORDS;
-  for (i = from; i + 4 <= to; i += 4) stringWords[place++] = words.getInt32(i, true);
-  if (i < to) stringWords[place] = rest;
-  return fresh;
+  hash = Math.imul(Math.imul(hash, 0x5bd1e995) + rest, 0x5bd1e995);
+  const first = (hash >>> 18) << 1;
+  const mark = (hash & ~LENGTH) | length;
+  if (same(first, mark, words, from, to, rest)) return strings[first] as string;
+  if (same(first + 1, mark, words, from, to, rest)) return strings[first + 1] as string;
+  return fresh(first, mark, words, from, rest);
 }
 
-function same(slot: number, words: DataView, from: number, to: number, rest: number): boolean {
-  let place = slot * KEPT_WORDS;
+function same(place: number, mark: number, words: DataView, from: number, to: number, rest: number): boolean {
+  let word = place * PLACE_WORDS;
+  if (stringWords[word++] !== mark) return false;
   let i = from;
-  for (; i + 4 <= to; i += 4) if (stringWords[place++] !== words.getInt32(i, true)) return false;
-  return i >= to || stringWords[place] === rest;
+  for (; i + 4 <= to; i += 4) if (stringWords[word++] !== words.getInt32(i, true)) return false;
+  return i >= to || stringWords[word] === rest;
+}
+
+/** Takes the first place; what was there moves to the second. */
+function fresh(first: number, mark: number, words: DataView, from: number, rest: number): string {
+  const to = at;
+  let high = rest;
+  let i = from;
+  for (; i + 4 <= to; i += 4) high |= words.getInt32(i, true);
+  // Beyond ASCII a string's length is not that of its bytes.
+  if ((high & 0x80808080) !== 0) return text(from);
+  const made = text(from, 'latin1');
+  let word = first * PLACE_WORDS;
+  stringWords.copyWithin(word + PLACE_WORDS, word, word + PLACE_WORDS);
+  strings[first + 1] = strings[first];
+  strings[first] = made;
+  stringWords[word++] = mark;
+  for (i = from; i + 4 <= to; i += 4) stringWords[word++] = words.getInt32(i, true);
+  if (i < to) stringWords[word] = rest;
+  return made;
 }
 
 /** The last four bytes where the length is no multiple of four, or all of fewer. */

@@ -1,11 +1,12 @@
 /** What each event changes in the rows it names. Pure; never asks today's rules about yesterday. */
+import { copier } from '#schemas/copier.ts';
 import type { Event, EventOf, Unit, Window } from '#schemas/events.ts';
 import type { Instant, MicroUsd, TenantId } from '#schemas/ids.ts';
 import type { Row, State } from '#streams/engine/machine.ts';
 import { countEnd } from './error-rate.ts';
 import { post } from './ledger.ts';
 import { nextTat } from './limits.ts';
-import { type Account, type Conversation, type Mark, newMark, type Turn, type TurnStep } from './state.ts';
+import { ACCOUNT, type Account, CONVERSATION, type Conversation, MARK, type Mark, newMark, TURN, type Turn, type TurnStep } from './state.ts';
 
 export type Rows = State<Account, Conversation, Mark>;
 /** Longer than a command stands on its topic, and than a fact may come late (decide-command.ts). */
@@ -43,6 +44,18 @@ export function rowOf(event: Event): Row {
   }
 }
 
+/** Of the rows that every request changes. */
+const onArrival = copier(ACCOUNT, 'queued', 'arrivals');
+const onDispatch = copier(ACCOUNT, 'queued', 'running', 'rateTat');
+const onEnd = copier(ACCOUNT, 'queued', 'running', 'answered', 'finished', 'errors');
+const withTurn = copier(CONVERSATION, 'turn');
+const withTurns = copier(CONVERSATION, 'turn', 'waiting');
+const withSpent = copier(TURN, 'left', 'spent', 'leftTokens', 'spentTokens');
+const withLeft = copier(TURN, 'left', 'leftTokens');
+const withSteps = copier(TURN, 'steps');
+const startedMark = copier(MARK, 'stage', 'startedAt');
+const endedMark = copier(MARK, 'stage', 'outcome', 'reason', 'degraded', 'cost', 'retryAfterMs', 'finishedAt', 'forgetAt');
+
 type Fold<E> = (rows: Rows, event: E, at: Instant) => Rows;
 
 const account = (rows: Rows, change: Partial<Account>): Rows => ({ ...rows, account: { ...rows.account, ...change } });
@@ -52,7 +65,7 @@ function turnOf(rows: Rows, event: { readonly request: string }): Turn {
   if (turn?.request !== event.request) throw new RangeError(`${event.request} is not the running turn`);
   return turn;
 }
-const withTurn = ({ account, item, mark }: Rows, turn: Turn): Rows => ({ account, item: item && { ...item, turn }, mark });
+const changeTurn = ({ account, item, mark }: Rows, turn: Turn): Rows => ({ account, item: item && withTurn(item, { turn }), mark });
 
 /** A conversation with nothing in it leaves no row. */
 function kept(item: Conversation): Conversation | undefined {
@@ -66,7 +79,7 @@ function queued(rows: Rows, event: EventOf<'request_queued'>, at: Instant): Rows
   const one = { request, person, arrival, deadline, queuedAt: at };
   const waiting = item ? [...item.waiting, one] : [one];
   return {
-    account: { ...rows.account, queued: rows.account.queued + 1, arrivals: arrival + 1 },
+    account: onArrival(rows.account, { queued: rows.account.queued + 1, arrivals: arrival + 1 }),
     item: { tenant, conversation, turn: item?.turn ?? null, waiting },
     mark,
   };
@@ -76,30 +89,47 @@ function held(rows: Rows, event: EventOf<'hold_placed'>, at: Instant): Rows {
   const { request, day, month, amount, tokens, degraded } = event;
   const first = rows.item?.waiting[0];
   if (!rows.item || !rows.mark || first?.request !== request) throw new RangeError(`${request} is not first in its conversation`);
-  const money = { hold: amount, left: amount, spent: 0 as MicroUsd };
-  const turn: Turn = { ...first, startedAt: at, ...money, holdTokens: tokens, leftTokens: tokens, spentTokens: 0, day, month, degraded, steps: [] };
+  const { person, arrival, deadline, queuedAt } = first;
+  const turn: Turn = {
+    request,
+    person,
+    arrival,
+    deadline,
+    queuedAt,
+    startedAt: at,
+    hold: amount,
+    left: amount,
+    spent: 0 as MicroUsd,
+    holdTokens: tokens,
+    leftTokens: tokens,
+    spentTokens: 0,
+    day,
+    month,
+    degraded,
+    steps: [],
+  };
   const { queued: before, running } = rows.account;
-  const counted = { ...rows.account, queued: before - 1, running: running + 1, rateTat: nextTat(rows.account, at) };
+  const counted = onDispatch(rows.account, { queued: before - 1, running: running + 1, rateTat: nextTat(rows.account, at) });
   return {
     account: post(counted, event, { held: amount, heldTokens: tokens }),
-    item: { ...rows.item, turn, waiting: rows.item.waiting.slice(1) },
-    mark: { ...rows.mark, stage: 'running', startedAt: at },
+    item: withTurns(rows.item, { turn, waiting: rows.item.waiting.slice(1) }),
+    mark: startedMark(rows.mark, { stage: 'running', startedAt: at }),
   };
 }
 
 function stepStarted(rows: Rows, event: EventOf<'step_started'>): Rows {
   const turn = turnOf(rows, event);
   const { step, attempt, kind, worstCase, calls, worstTokens, priceVersion } = event;
-  const started: TurnStep = { step, attempt, kind, worstCase, state: 'open', calls, worstTokens, priceVersion };
+  const open: TurnStep = { step, attempt, kind, worstCase, state: 'open', calls, worstTokens, priceVersion };
   const counted = calls === 'tool' ? account(rows, { toolCalls: rows.account.toolCalls + 1 }) : rows;
-  return withTurn(counted, { ...turn, steps: [...turn.steps.filter((each) => each.step !== step), started] });
+  return changeTurn(counted, withSteps(turn, { steps: [...turn.steps.filter((each) => each.step !== step), open] }));
 }
 
 /** It has its result, or ended without one. A tool call that was in flight no longer is. */
 function closeStep(rows: Rows, turn: Turn, step: string, state: 'done' | 'failed'): Rows {
-  const ended = turn.steps.filter((each) => each.step === step && each.state === 'open' && each.calls === 'tool').length;
-  const counted = ended > 0 ? account(rows, { toolCalls: rows.account.toolCalls - ended }) : rows;
-  return withTurn(counted, { ...turn, steps: turn.steps.map((each) => (each.step === step ? { ...each, state } : each)) });
+  const closed = turn.steps.filter((each) => each.step === step && each.state === 'open' && each.calls === 'tool').length;
+  const counted = closed > 0 ? account(rows, { toolCalls: rows.account.toolCalls - closed }) : rows;
+  return changeTurn(counted, withSteps(turn, { steps: turn.steps.map((each) => (each.step === step ? { ...each, state } : each)) }));
 }
 
 /** A cost moves money from held to settled, in the window its hold was placed in; beyond the hold it is a fact all the same. */
@@ -108,22 +138,21 @@ function costRecorded(rows: Rows, event: EventOf<'cost_recorded'>): Rows {
   const tokens = event.inputTokens + event.outputTokens;
   const released = Math.min(event.amount, turn.left);
   const releasedTokens = Math.min(tokens, turn.leftTokens);
-  const next: Turn = {
-    ...turn,
+  const next = withSpent(turn, {
     left: (turn.left - released) as MicroUsd,
     spent: (turn.spent + event.amount) as MicroUsd,
     leftTokens: turn.leftTokens - releasedTokens,
     spentTokens: turn.spentTokens + tokens,
-  };
+  });
   const change = { settled: event.amount, held: -released, settledTokens: tokens, heldTokens: -releasedTokens };
   const posted: Rows = { account: post(rows.account, event, change), item: rows.item, mark: rows.mark };
-  return event.presumed ? closeStep(posted, next, event.step, 'failed') : withTurn(posted, next);
+  return event.presumed ? closeStep(posted, next, event.step, 'failed') : changeTurn(posted, next);
 }
 
 function settled(rows: Rows, event: EventOf<'hold_settled'>): Rows {
   const turn = turnOf(rows, event);
-  const posted = { ...rows, account: post(rows.account, event, { held: -turn.left, heldTokens: -turn.leftTokens }) };
-  return withTurn(posted, { ...turn, left: 0 as MicroUsd, leftTokens: 0 });
+  const posted: Rows = { account: post(rows.account, event, { held: -turn.left, heldTokens: -turn.leftTokens }), item: rows.item, mark: rows.mark };
+  return changeTurn(posted, withLeft(turn, { left: 0 as MicroUsd, leftTokens: 0 }));
 }
 
 function finished(rows: Rows, event: EventOf<'request_finished'>, at: Instant): Rows {
@@ -131,20 +160,24 @@ function finished(rows: Rows, event: EventOf<'request_finished'>, at: Instant): 
   if (!rows.item || !rows.mark) throw new RangeError(`${request} has no row to finish`);
   const { queued: waits, running, answered, finished: done, policy } = rows.account;
   return {
-    account: {
-      ...rows.account,
+    account: onEnd(rows.account, {
       queued: waits - Number(!ran),
       running: running - Number(ran),
       answered: answered + Number(outcome === 'answered'),
       finished: done + 1,
       errors: countEnd(rows.account.errors, event, at),
-    },
-    item: kept({
-      ...rows.item,
-      turn: ran ? null : rows.item.turn,
-      waiting: rows.item.waiting.filter((each) => each.request !== request),
     }),
-    mark: { ...rows.mark, stage: 'finished', outcome, reason, degraded, cost, retryAfterMs, finishedAt: at, forgetAt: at + policy.rememberMs },
+    item: kept(withTurns(rows.item, { turn: ran ? null : rows.item.turn, waiting: rows.item.waiting.filter((each) => each.request !== request) })),
+    mark: endedMark(rows.mark, {
+      stage: 'finished',
+      outcome,
+      reason,
+      degraded,
+      cost,
+      retryAfterMs,
+      finishedAt: at,
+      forgetAt: at + policy.rememberMs,
+    }),
   };
 }
 

@@ -2,10 +2,11 @@
  * Balances keyed by window, in money and in tokens: nothing ever resets. Invariant 4: a hold is placed only if settled + held + new stays
  * within both hard limits in every window; it belongs to the windows it was placed in and ends exactly once.
  */
+import { copier } from '#schemas/copier.ts';
 import { UNITS, type Unit, WINDOWS, type Window } from '#schemas/events.ts';
 import { type Instant, type MicroUsd, ZERO } from '#schemas/ids.ts';
 import type { Policy } from '#schemas/policy.ts';
-import type { Account, Balance } from './state.ts';
+import { ACCOUNT, type Account, type Balance } from './state.ts';
 
 export type WindowKeys = { readonly day: string; readonly month: string };
 /** Micro-dollars and tokens. */
@@ -53,7 +54,7 @@ function civil(days: number): readonly [number, number, number] {
 }
 
 export function keyOf(window: Window, keys: WindowKeys): string {
-  return window === 'total' ? 'total' : keys[window];
+  return window === 'total' ? 'total' : window === 'day' ? keys.day : keys.month;
 }
 
 /** Start of the next UTC day or month: when a spent window is over. undefined for the total. */
@@ -137,9 +138,11 @@ type Sums = Exclude<keyof typeof NO_BALANCE, keyof Alerts>;
 /** Sums are added, alerts are set. */
 export type Change = { readonly [K in Sums]?: number } & Partial<Alerts>;
 
+const withBalances = copier(ACCOUNT, 'balances');
+
 /** In the windows named by `keys`. @throws RangeError when a balance would hold less than nothing: a fold defect */
 export function post(account: Account, keys: WindowKeys, change: Change, only?: Window): Account {
-  const balances = [...account.balances];
+  const balances = account.balances.slice();
   // Most events change balances that stay: the order and what is kept are the same as before.
   let same = true;
   for (const window of WINDOWS) {
@@ -153,7 +156,7 @@ export function post(account: Account, keys: WindowKeys, change: Change, only?: 
     balances[at < 0 ? balances.length : at] = after;
     same &&= at >= 0 && holds(before) === holds(after);
   }
-  return { ...account, balances: same ? balances : prune(balances) };
+  return withBalances(account, { balances: same ? balances : prune(balances) });
 }
 
 /** -1: not there. Asked for each window by most events: without a closure. */

@@ -36,7 +36,7 @@ export type Balance = Infer<typeof BALANCE>;
 const ERRORS = record('error_window', { since: long, finished: long, failed: long, raised: boolean });
 export type ErrorWindow = Infer<typeof ERRORS>;
 
-const ACCOUNT = record('account', {
+export const ACCOUNT = record('account', {
   tenant: as<TenantId>(string),
   created: boolean,
   suspended: boolean,
@@ -74,7 +74,7 @@ const STEP = record('turn_step', {
 });
 export type TurnStep = Infer<typeof STEP>;
 const detail = nullable(as<Trouble>(string));
-const TURN = record('running_turn', {
+export const TURN = record('running_turn', {
   ...waiting,
   startedAt: long,
   hold: money,
@@ -90,7 +90,7 @@ const TURN = record('running_turn', {
   steps: list(STEP),
 });
 export type Turn = Infer<typeof TURN>;
-const CONVERSATION = record('conversation', {
+export const CONVERSATION = record('conversation', {
   tenant: as<TenantId>(string),
   conversation: as<ConversationId>(string),
   turn: nullable(TURN),
@@ -98,7 +98,7 @@ const CONVERSATION = record('conversation', {
 });
 export type Conversation = Infer<typeof CONVERSATION>;
 
-const MARK = record('mark', {
+export const MARK = record('mark', {
   kind: oneOf('mark_kind', ['request', 'command']),
   tenant: as<TenantId>(string),
   /** The request's id, or `k_` and the command's. */

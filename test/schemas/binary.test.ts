@@ -122,3 +122,15 @@ test('a record of an older version of its shape is resolved against today’s', 
   const bytes = Buffer.concat([Buffer.from([0, 0, 0, 901 >> 8, 901 & 255]), avsc.Type.forSchema(before as avsc.Schema).toBuffer(value)]);
   expect(codec.decodeTagged(bytes, 0, bytes.length)).toEqual({ type: 'cost_recorded', ...value, priceVersion: 0 });
 });
+
+test('one string is never taken for another, however many are kept', () => {
+  const shape = record('r', { of: string });
+  const [read, write] = [decoder<{ of: string }>(shape.avro), encoder<{ of: string }>(shape.avro)];
+  // Prefixes of one another, and such that differ in one place alone.
+  const strings = Array.from({ length: 40_000 }, (_, n) => {
+    const digits = String(n).padStart(6, '0');
+    return `${'0'.repeat(n % 20)}${digits}${'x'.repeat(n % 23)}`;
+  });
+  const bytes = strings.map((of) => write({ of }));
+  for (let twice = 0; twice < 2; twice++) for (const [at, of] of strings.entries()) expect(read(bytes[at] as Buffer, 0, bytes[at]?.length ?? 0).of).toBe(of);
+});
