@@ -48,6 +48,8 @@ export type Table = keyof typeof TABLES;
 /** By table letter: the order in which one keyspace holds them. */
 export const TABLE_ORDER = (Object.keys(TABLES) as Table[]).sort((a, b) => (TABLES[a] < TABLES[b] ? -1 : 1));
 export type Write = { readonly table: Table; readonly key: string; readonly value: Uint8Array | undefined };
+/** Takes a row as it stands in `bytes`: its key from `key` to `value`, its value from there to `end`. They are copied at once. */
+export type PutRow = (table: Table, bytes: Buffer, key: number, value: number, end: number) => void;
 export type Meta = {
   readonly positions: Positions;
   /** Number of the last batch folded; 0 before the first. */
@@ -77,6 +79,8 @@ export interface Store extends View {
    * @throws EvenkeelError `store_unwritable`: nothing of it was written
    */
   write(batch: readonly Write[], meta: Meta): void;
+  /** The same, of rows that `rows` puts in the order of table letter and key: without an object for each a snapshot is read in half of the time. */
+  fill(rows: (put: PutRow) => void, meta: Meta): void;
   /**
    * All rows and secondary keys in one consistent view, in the order of table letter and key: for snapshots and verification. It is let go
    * of at its end, or by `return`, which comes before `close`.

@@ -8,7 +8,7 @@ import { HistoryReader } from './history.ts';
 import { itemKey, wordsKey, wordsName } from './keys.ts';
 import type { Machine, Row, Work } from './machine.ts';
 import type { Meta, PartitionLog, ReadLog, Store, Stores, Write } from './ports.ts';
-import { restore } from './restore.ts';
+import { restore, restoreLast } from './restore.ts';
 import type { Semaphore } from './semaphore.ts';
 import { keepWords } from './words.ts';
 
@@ -33,9 +33,11 @@ export type Recovery<A, R, K, I extends Row, E, X extends Work> = Restoration<A,
   readonly discarded: (why: string) => void;
 };
 /** What a store was opened from, beside the tail of the log. */
-export type Source = 'store' | 'snapshot' | 'log';
+type Origin = 'store' | 'snapshot' | 'log';
+/** A way to it. `last snapshot`: if the topic ends with one; else the newest that a survey of the topic finds whole. */
+export type Source = Origin | 'last snapshot';
 /** `events`: how many were folded. */
-export type Restored = { readonly source: Source; readonly events: number };
+export type Restored = { readonly source: Origin; readonly events: number };
 export type Recovered = Restored & { readonly store: Store };
 
 /** Offsets of the history: below, another thread would still be starting when this one has folded them. */
@@ -48,7 +50,8 @@ export async function recover<A, R, K, I extends Row, E, X extends Work>(
   open: Store | undefined,
 ): Promise<Recovered> {
   let store = open ?? (await openStore(recovery));
-  const ways: Source[] = store.meta ? ['store', 'snapshot', 'log'] : ['snapshot', 'log'];
+  const afresh: readonly Source[] = ['last snapshot', 'snapshot', 'log'];
+  const ways: readonly Source[] = store.meta ? ['store', ...afresh] : afresh;
   for (const source of ways) {
     try {
       const aside = recovery.aside && (await isLong(recovery, log, store)) ? recovery.aside : undefined;
@@ -72,9 +75,13 @@ export async function restoreFrom<A, R, K, I extends Row, E, X extends Work>(
   store: Store,
   source: Source,
 ): Promise<Restored | undefined> {
-  if (source === 'snapshot' && !(await fromSnapshot(restoration, log, store))) return undefined;
+  const snapshot = source === 'snapshot' || source === 'last snapshot';
+  if (snapshot && !(await fromSnapshot(restoration, source === 'snapshot' ? restore : restoreLast, log, store))) return undefined;
   const { folds } = restoration;
-  return { source, events: await (folds ? folds.run(() => readLogs(restoration, log, store)) : readLogs(restoration, log, store)) };
+  return {
+    source: snapshot ? 'snapshot' : source,
+    events: await (folds ? folds.run(() => readLogs(restoration, log, store)) : readLogs(restoration, log, store)),
+  };
 }
 
 async function isLong<A, R, K, I extends Row, E, X extends Work>({ topics }: Restoration<A, R, K, I, E, X>, log: ReadLog, { meta }: Store): Promise<boolean> {
@@ -86,11 +93,12 @@ const misfit = (error: unknown): boolean => error instanceof EvenkeelError && (e
 
 async function fromSnapshot<A, R, K, I extends Row, E, X extends Work>(
   { machine, partitions, snapshots, ignored }: Restoration<A, R, K, I, E, X>,
+  load: typeof restore,
   log: ReadLog,
   store: Store,
 ): Promise<boolean> {
   if (!snapshots) return false;
-  return restore({ codec: machine.snapshots, topic: snapshots.topic, version: machine.version, partitions, ignored }, log, store);
+  return load({ codec: machine.snapshots, topic: snapshots.topic, version: machine.version, partitions, ignored }, log, store);
 }
 
 async function openStore<A, R, K, I extends Row, E, X extends Work>(recovery: Recovery<A, R, K, I, E, X>): Promise<Store> {

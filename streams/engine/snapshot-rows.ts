@@ -3,7 +3,7 @@
  * stream is cut into chunks at any byte, so that a row may be of any size.
  */
 import { EvenkeelError } from '#schemas/errors.ts';
-import { TABLES, type Table, type Write } from './ports.ts';
+import { type PutRow, TABLES, type Table } from './ports.ts';
 
 const HEAD = 9;
 const TABLE_OF = new Map(Object.entries(TABLES).map(([table, letter]) => [letter.charCodeAt(0), table as Table]));
@@ -27,10 +27,9 @@ export class FrameReader {
     return this.#rest.byteLength === 0;
   }
 
-  /** The rows that these bytes complete. @throws EvenkeelError `record_unreadable` for a table that is not known */
-  push(bytes: Uint8Array): readonly Write[] {
+  /** Puts the rows that these bytes complete. @throws EvenkeelError `record_unreadable` for a table that is not known */
+  push(bytes: Uint8Array, put: PutRow): void {
     const all = Buffer.concat([this.#rest, bytes]);
-    const rows: Write[] = [];
     let at = 0;
     while (at + HEAD <= all.byteLength) {
       const table = TABLE_OF.get(all[at] as number);
@@ -38,10 +37,9 @@ export class FrameReader {
       const value = at + HEAD + all.readUInt32BE(at + 1);
       const end = value + all.readUInt32BE(at + 5);
       if (end > all.byteLength) break;
-      rows.push({ table, key: all.toString('utf8', at + HEAD, value), value: all.subarray(value, end) });
+      put(table, all, at + HEAD, value, end);
       at = end;
     }
     this.#rest = all.subarray(at);
-    return rows;
   }
 }

@@ -4,15 +4,13 @@ import type { Offset } from '#schemas/ids.ts';
 import type { RecordOf, SnapshotRecord } from '#schemas/records.ts';
 import type { RowCodec } from './machine.ts';
 import type { ReadLog, Rec } from './ports.ts';
-import { addPart, manifestKey, NO_PARTS, type SlotName } from './snapshot-writer.ts';
+import { addPart, manifestKey, NO_PARTS, SLOTS, type SlotName } from './snapshot-writer.ts';
 
 export type Manifest = RecordOf<'snapshot_manifest'>;
 type Part = { readonly offset: Offset; readonly snapshot: number; readonly digest: Uint8Array };
 export type Slot = { readonly name: SlotName; readonly manifest: Manifest | undefined; readonly parts: ReadonlyMap<number, Part> };
 /** Snapshots of another fold or another count of partitions are of no use here. */
 export type Expected = { readonly version: number; readonly partitions: number };
-
-const SLOTS: readonly SlotName[] = [0, 1];
 
 /** Reads the whole topic: the newest record of each key counts, as compaction has it. What cannot be read is as if it were not there. */
 export async function survey(codec: RowCodec<SnapshotRecord>, log: Pick<ReadLog, 'read'>, topic: string): Promise<readonly Slot[]> {
@@ -44,11 +42,17 @@ function readRecord(codec: RowCodec<SnapshotRecord>, { offset, value }: Rec): Pa
   return record.type === 'snapshot_manifest' ? record : { offset, snapshot: record.snapshot, digest: sha256(record.rows) };
 }
 
-/** Why a slot that has a manifest cannot be used; undefined when it can. */
-export function flaw({ manifest, parts }: Slot, { version, partitions }: Expected): string | undefined {
-  if (!manifest) return 'it has no manifest';
+/** Why this process has no use for it; undefined when it has. */
+export function misfit(manifest: Manifest, { version, partitions }: Expected): string | undefined {
   if (manifest.version !== version) return `it was folded by version ${manifest.version}, this is ${version}`;
-  if (manifest.partitions !== partitions) return `it was written for ${manifest.partitions} partitions, there are ${partitions}`;
+  return manifest.partitions === partitions ? undefined : `it was written for ${manifest.partitions} partitions, there are ${partitions}`;
+}
+
+/** Why a slot that has a manifest cannot be used; undefined when it can. */
+export function flaw({ manifest, parts }: Slot, expected: Expected): string | undefined {
+  if (!manifest) return 'it has no manifest';
+  const unfit = misfit(manifest, expected);
+  if (unfit !== undefined) return unfit;
   let digest = NO_PARTS;
   for (let at = 0; at < manifest.parts; at++) {
     const part = parts.get(at);

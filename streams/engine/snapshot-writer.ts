@@ -16,6 +16,7 @@ const ROWS_PER_STEP = 500;
 const TOMBSTONES_PER_STEP = 500;
 
 export type SlotName = 0 | 1;
+export const SLOTS: readonly SlotName[] = [0, 1];
 export const partKey = (slot: SlotName, part: number): string => `${slot}/${part}`;
 export const manifestKey = (slot: SlotName): string => `${slot}/manifest`;
 /** The digest of a snapshot: a chain over its chunks' digests, in order. */

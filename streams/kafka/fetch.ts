@@ -31,11 +31,11 @@ const PARTITION_BYTES = 1_048_576;
 type Request = { encode(): Promise<unknown> };
 const encodeFetch = createRequire(import.meta.url)('kafkajs/src/protocol/requests/fetch/v11/request') as (fetch: object) => Request;
 
-/** One long poll: the answer comes with `minBytes` of committed records, or with what there is after `waitMs`. Its order decides who gets room first. */
-export function fetch(broker: FetchBroker, wanted: readonly Wanted[], waitMs: number, minBytes = 1): Promise<readonly Fetched[]> {
+/** One long poll, of at most `mostBytes` a partition: the answer comes with `minBytes` of committed records, or with what there is after `waitMs`. Its order decides who gets room first. */
+export function fetch(broker: FetchBroker, wanted: readonly Wanted[], waitMs: number, minBytes = 1, mostBytes = PARTITION_BYTES): Promise<readonly Fetched[]> {
   const topics = [...Map.groupBy(wanted, ({ topic }) => topic)].map(([topic, of]) => ({
     topic,
-    partitions: of.map(({ partition, offset }) => ({ partition, fetchOffset: String(offset), maxBytes: PARTITION_BYTES })),
+    partitions: of.map(({ partition, offset }) => ({ partition, fetchOffset: String(offset), maxBytes: mostBytes })),
   }));
   const request = encodeFetch({ replicaId: -1, maxWaitTime: waitMs, minBytes, maxBytes: MAX_BYTES, isolationLevel: READ_COMMITTED, topics });
   const response = { decode: async (bytes: Buffer) => decodeResponse(bytes), parse: async (decoded: Response) => decoded.partitions };

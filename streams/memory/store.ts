@@ -1,6 +1,6 @@
 /** The fake of RocksDB, for simulation: what was written survives `close`, as a disk would; a batch is applied whole or not at all. */
 import { rangeEnd, tenantOf } from '#streams/engine/keys.ts';
-import { type Meta, type Store, type Stores, TABLE_ORDER, type Table, type Write } from '#streams/engine/ports.ts';
+import { type Meta, type PutRow, type Store, type Stores, TABLE_ORDER, type Table, type Write } from '#streams/engine/ports.ts';
 
 /** Above this share of the keys, changes are sorted in all at once; below it, each takes its place. */
 const RESORT_SHARE = 1 / 16;
@@ -127,6 +127,11 @@ function storeOf(disk: Disk, alive: () => boolean): Store {
       if (!alive()) throw new Error('this process is dead');
       for (const { table, key, value } of batch) disk.table(table).set(key, value);
       disk.meta = meta;
+    },
+    fill(rows: (put: PutRow) => void, meta: Meta) {
+      const batch: Write[] = [];
+      rows((table, bytes, key, value, end) => batch.push({ table, key: bytes.toString('utf8', key, value), value: Buffer.from(bytes.subarray(value, end)) }));
+      this.write(batch, meta);
     },
     entries() {
       const view = TABLE_ORDER.map((table) => [table, disk.table(table).scan('', Number.POSITIVE_INFINITY, undefined)] as const);

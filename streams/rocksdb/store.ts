@@ -7,10 +7,10 @@ import { existsSync, readdirSync } from 'node:fs';
 import { rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { type Iterator as RocksIterator, RocksLevel } from 'rocksdb';
-import binding, { type Database } from 'rocksdb/binding.js';
+import binding, { type Batch, type Database } from 'rocksdb/binding.js';
 import { EvenkeelError } from '#schemas/errors.ts';
 import { rangeEnd, tenantOf } from '#streams/engine/keys.ts';
-import { type Meta, type Store, type Stores, TABLE_ORDER, TABLES, type Table, type Write } from '#streams/engine/ports.ts';
+import { type Meta, type PutRow, type Store, type Stores, TABLE_ORDER, TABLES, type Table, type Write } from '#streams/engine/ports.ts';
 
 /** Larger means fewer flushes, and a longer replay of the write-ahead log after a kill -9 (0.08 s at 16 MB with a million rows). */
 const MEMTABLE_BYTES = 16 * 1_048_576;
@@ -148,22 +148,43 @@ class RocksStore implements Store {
   }
 
   write(writes: readonly Write[], meta: Meta): void {
+    this.#batch(meta, (batch) => {
+      for (const { table, key, value } of inserted(writes)) {
+        if (value === undefined) binding.batch_del(batch, transient(table, key), null);
+        else binding.batch_put(batch, transient(table, key), value, null);
+      }
+    });
+  }
+
+  fill(rows: (put: PutRow) => void, meta: Meta): void {
+    this.#batch(meta, (batch) => {
+      rows((table, bytes, key, value, end) => {
+        binding.batch_put(batch, keyAt(table, bytes, key, value), valueAt(bytes, value, end), null);
+      });
+    });
+  }
+
+  #batch(meta: Meta, add: (batch: Batch) => void): void {
     this.#mustBeOpen();
     const batch = binding.batch_init();
-    for (const { table, key, value } of inserted(writes)) {
-      if (value === undefined) binding.batch_del(batch, transient(table, key), null);
-      else binding.batch_put(batch, transient(table, key), value, null);
-    }
-    binding.batch_put(batch, META_KEY, encodeMeta(meta), null);
     try {
-      binding.batch_write(this.#database, batch, null);
-    } catch (cause) {
-      throw new EvenkeelError('store_unwritable', `a batch was not written: ${reasonOf(cause)}`, { cause });
+      add(batch);
+      // While a store is filled it stays the same. Written again it would be in every file, and files that share a key are merged.
+      if (meta !== this.meta) binding.batch_put(batch, META_KEY, encodeMeta(meta), null);
+      this.#write(batch);
     } finally {
       // Its memory goes now, and not with the heap's next collection.
       binding.batch_clear(batch);
     }
     this.meta = meta;
+  }
+
+  #write(batch: Batch): void {
+    try {
+      binding.batch_write(this.#database, batch, null);
+    } catch (cause) {
+      throw new EvenkeelError('store_unwritable', `a batch was not written: ${reasonOf(cause)}`, { cause });
+    }
   }
 
   /** An iterator of RocksDB sees the moment at which it was made. */
@@ -244,8 +265,12 @@ function inserted(writes: readonly Write[]): readonly Write[] {
   return TABLE_ORDER.flatMap((table) => tables.get(table)?.sort((a, b) => (a.key < b.key ? -1 : a.key > b.key ? 1 : 0)) ?? []);
 }
 
-const scratch = Buffer.alloc(1_024);
-const views = Array.from({ length: scratch.length + 1 }, (_, length) => scratch.subarray(0, length));
+const SCRATCH_BYTES = 1_024;
+const heads = (bytes: Buffer): readonly Buffer[] => Array.from({ length: bytes.length + 1 }, (_, length) => bytes.subarray(0, length));
+const scratch = Buffer.alloc(SCRATCH_BYTES);
+const views = heads(scratch);
+const valueScratch = Buffer.alloc(SCRATCH_BYTES);
+const valueViews = heads(valueScratch);
 const SLASH = 0x2f;
 /** Until the next call: the binding copies keys at once, and a buffer for each costs more than the copy. */
 function transient(table: Table, key: string): Uint8Array {
@@ -261,6 +286,20 @@ function transient(table: Table, key: string): Uint8Array {
     scratch[at++] = unit;
   }
   return views[high < 0x80 ? at : 2 + scratch.write(key, 2)] as Buffer;
+}
+/** The same of a key, and of a value, that stands in `bytes`: a view of its own costs the heap more than the copy. */
+function keyAt(table: Table, bytes: Buffer, from: number, to: number): Buffer {
+  const length = to - from + 2;
+  if (length > SCRATCH_BYTES) return fullKey(table, bytes.toString('utf8', from, to));
+  scratch[0] = TABLES[table].charCodeAt(0);
+  scratch[1] = SLASH;
+  for (let at = from; at < to; at++) scratch[at - from + 2] = bytes[at] as number;
+  return views[length] as Buffer;
+}
+function valueAt(bytes: Buffer, from: number, to: number): Buffer {
+  if (to - from > SCRATCH_BYTES) return bytes.subarray(from, to);
+  bytes.copy(valueScratch, 0, from, to);
+  return valueViews[to - from] as Buffer;
 }
 /** `0` is the byte after `/`. */
 const tableEnd = (table: Table): Buffer => Buffer.from(`${TABLES[table]}0`);

@@ -80,6 +80,42 @@ export function storeContract(make: () => Stores): void {
       expect(store.get('due', 'k')?.byteLength).toBe(0);
     });
 
+    test('rows that stand in a larger buffer are put as they are, whatever their length, and the buffer is free again', async () => {
+      const rows = [
+        ['item', 'acme/é', 'one'],
+        ['item', `acme/${'long'.repeat(600)}`, ''],
+        ['mark', 'acme/1', 'x'.repeat(5_000)],
+      ] as const;
+      const filling = meta(1);
+      for (let twice = 0; twice < 2; twice++) {
+        store.fill((take) => {
+          const bytes = Buffer.alloc(10_000);
+          for (const [table, key, value] of rows) {
+            const length = bytes.write(key, 7);
+            take(table, bytes, 7, 7 + length, 7 + length + bytes.write(value, 7 + length));
+            bytes.fill(0);
+          }
+        }, filling);
+        // The meta goes with the rows once; the same again is nothing new.
+        store.write([{ table: 'mark', key: 'acme/2', value: undefined }], filling);
+      }
+      await store.close();
+      store = await stores.open(3);
+      const found = [...store.entries()].map(([table, key, value]) => [table, key, Buffer.from(value).toString()]);
+      expect(found.sort()).toEqual(rows.map((row) => [...row]).sort());
+      expect(store.meta).toEqual(filling);
+    });
+
+    test('of a filling that throws nothing is written', () => {
+      const broken = () =>
+        store.fill((take) => {
+          take('mark', Buffer.from('acme/1 value'), 0, 6, 12);
+          throw new Error('the row after it is not readable');
+        }, meta(1));
+      expect(broken).toThrow('not readable');
+      expect([store.meta, store.get('mark', 'acme/1')]).toEqual([undefined, undefined]);
+    });
+
     test('the meta keeps what is known of snapshots, and is without where nothing is', () => {
       store.write([], { ...meta(1), snapshot: { history: 7, rows: 3 } });
       expect(store.meta?.snapshot).toEqual({ history: 7, rows: 3 });

@@ -121,14 +121,14 @@ describe('a partition is opened', () => {
     const recovery = { machine, partition: 0, partitions: 1, topics, snapshots: { topic: SNAPSHOTS }, discarded: (why: string) => asked.push(why) };
     const aside = async (_: number, store: Store, source: Source) => {
       asked.push(source);
-      if (source === 'snapshot') store.write([{ table: 'mark', key: 'left', value: Buffer.from('behind') }], { ...META, version: machine.version });
-      if (source === 'snapshot') throw new EvenkeelError('store_ahead', 'it is ahead');
+      if (source === 'last snapshot') store.write([{ table: 'mark', key: 'left', value: Buffer.from('behind') }], { ...META, version: machine.version });
+      if (source === 'last snapshot') throw new EvenkeelError('store_ahead', 'it is ahead');
       return restoreFrom(recovery, log, store, source);
     };
     const short = await recover({ ...recovery, stores: memoryStores(), aside }, log, undefined);
     expect([asked, short.source]).toEqual([[], 'snapshot']);
     const long = await recover({ ...recovery, stores: memoryStores(), aside }, { ...log, read: log.read.bind(log), end: async () => 60_000 }, undefined);
-    expect([asked, long.source]).toEqual([['snapshot', 'it is ahead', 'log'], 'log']);
+    expect([asked, long.source]).toEqual([['last snapshot', 'it is ahead', 'snapshot'], 'snapshot']);
     expect(stateHash(long.store)).toEqual(stateHash(short.store));
   });
 
@@ -138,6 +138,49 @@ describe('a partition is opened', () => {
     world.broker.compact(SNAPSHOTS, 0);
     const { desk, ...found } = await opened(world);
     expect(found).toMatchObject({ hash, recovered: { source: 'snapshot' }, warnings: [] });
+    await desk.task.close();
+  });
+
+  test('from the snapshot that its topic ends with, which is read once; by a survey when another was begun since', async () => {
+    const world = new World();
+    const hash = await world.history(3);
+    const froms: number[] = [];
+    const counted = async () => {
+      const log = await world.log.open(0);
+      const read: PartitionLog['read'] = (topic, from) => {
+        if (topic === SNAPSHOTS) froms.push(from);
+        return log.read(topic, from);
+      };
+      const recovery = { machine, stores: memoryStores(), partition: 0, partitions: 1, topics, snapshots: { topic: SNAPSHOTS }, discarded: expect.fail };
+      const { store, source } = await recover(recovery, { ...log, read }, undefined);
+      expect([stateHash(store).hash, source]).toEqual([hash, 'snapshot']);
+    };
+    await counted();
+    expect(froms.length).toBe(2);
+    // Its end, and then from where its chunks may begin.
+    expect(froms[0]).toBeGreaterThan(froms[1] ?? 0);
+    const { slot } = await world.newest();
+    world.append(`${1 - slot}/manifest`, null);
+    world.append(`${1 - slot}/0`, machine.snapshots.encode({ type: 'snapshot_chunk', snapshot: 1e6, part: 0, rows: Buffer.from('begun') }));
+    await counted();
+    expect(froms.length).toBe(2 + 3);
+  });
+
+  test('by a survey, in a store thrown away and made anew, when what the topic ends with is not what its manifest says', async () => {
+    const world = new World();
+    const hash = await world.history(2);
+    const { slot } = await world.newest();
+    const at = world.records.findLastIndex(({ key }) => key === `${slot}/0`);
+    const chunk = world.record(`${slot}/0`);
+    if (chunk.type !== 'snapshot_chunk') throw new Error('no chunk');
+    const rows = Buffer.from(chunk.rows);
+    rows[20] = (rows[20] ?? 0) ^ 1;
+    world.records[at] = { ...(world.records[at] as Rec), value: machine.snapshots.encode({ ...chunk, rows }) };
+    const { desk, recovered, warnings, ...found } = await opened(world);
+    expect([found.hash, recovered?.source]).toEqual([hash, 'snapshot']);
+    const digest = expect.stringContaining('its digest is not that of its chunks');
+    // Told of what was loaded, and of what the survey passed over.
+    expect(warnings).toEqual([digest, digest]);
     await desk.task.close();
   });
 
@@ -254,7 +297,9 @@ describe('a torn snapshot is told, and the one before it is used:', () => {
     for (const { key, value } of world.records) other.append(key ?? '', value);
     const { desk, recovered, warnings } = await opened(other);
     expect(recovered).toMatchObject({ source: 'log', events: 0 });
-    expect(warnings).toEqual([expect.stringMatching(/thrown away: the store reflects the history up to \d+, the log ends at 0/)]);
+    // As the last record of its topic, and as what a survey of the topic finds.
+    const ahead = expect.stringMatching(/thrown away: the store reflects the history up to \d+, the log ends at 0/);
+    expect(warnings).toEqual([ahead, ahead]);
     expect(stateHash(desk.task.store).rows).toBe(0);
     await desk.task.close();
   });
