@@ -50,8 +50,9 @@ export class FairQueue {
   /** The blocked by when to look again. */
   readonly #blocked = new Heap<Flow>();
   readonly #headOf: (tenant: TenantId, now: Instant) => Head;
-  /** Tenants that wait and were not yet asked; undefined: there are none. */
-  #unasked: Iterator<readonly TenantId[], undefined> | undefined;
+  /** Tenants that wait and were not yet asked: the next of them, and the others. undefined: there are none, which has to be known (`#now`). */
+  #unasked: readonly TenantId[] | undefined;
+  readonly #others: Iterator<readonly TenantId[], undefined> | undefined;
   #virtual = 0;
   /** Of those that hold or want a slot: how many, their weights, and what they hold. */
   #active = 0;
@@ -60,7 +61,8 @@ export class FairQueue {
 
   constructor(headOf: (tenant: TenantId, now: Instant) => Head, unasked?: Iterator<readonly TenantId[], undefined>) {
     this.#headOf = headOf;
-    this.#unasked = unasked;
+    this.#others = unasked;
+    this.#unasked = unasked?.next().value;
   }
 
   /** Some have not been asked for their head yet: `askMore` is to be called, beside the dispatches. */
@@ -68,10 +70,8 @@ export class FairQueue {
     return this.#unasked !== undefined;
   }
   askMore(now: Instant): void {
-    if (!this.asking) return;
-    const tenants = this.#unasked?.next().value;
-    if (tenants === undefined) this.#unasked = undefined;
-    for (const tenant of tenants ?? []) this.touch(tenant, now);
+    for (const tenant of this.#unasked ?? []) this.touch(tenant, now);
+    if (this.asking) this.#unasked = this.#others?.next().value;
   }
 
   /** Looks the tenant's head up again: after its rows changed, or when its block is due. */

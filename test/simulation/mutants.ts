@@ -166,7 +166,7 @@ const IN_THE_SOURCE: readonly Mutant[] = [
     name: 'queue-not-refilled',
     what: 'the fair queue is empty after a partition was opened',
     caught: /liveness: .* is the head/,
-    ...edit('engine/fair-queue.ts', 'for (const tenant of tenants ?? []) this.touch(tenant, now);', ';'),
+    ...edit('engine/fair-queue.ts', 'for (const tenant of this.#unasked ?? []) this.touch(tenant, now);', ';'),
   },
   {
     name: 'running-not-resumed',

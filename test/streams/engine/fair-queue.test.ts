@@ -319,6 +319,7 @@ describe('whatever happens', () => {
   });
 });
 
+const TWICE = ['dispatch', 'finish', 'dispatch', 'finish', 'dispatch'] as const;
 describe('tenants that are asked for their heads as they are needed', () => {
   test('are dispatched in the order in which they would be, had all been asked at once', () => {
     const step = fc.constantFrom('dispatch' as const, 'finish' as const, 'ask' as const);
@@ -335,6 +336,8 @@ describe('tenants that are asked for their heads as they are needed', () => {
         );
         expect(asNeeded).toEqual(atOnce);
       }),
+      // All had been asked, and it was not known yet: virtual time stood still.
+      { examples: [[[0.010000000000000002, 0.01].map((share) => ({ money: { weight: 0.5 as const, estimate: 100, share }, most: 1 })), 1, 1, [...TWICE]]] },
     );
   });
 
