@@ -83,8 +83,9 @@ function end(life: Life): void {
 async function runTurn(parts: TurnParts, task: SupportTask, work: RunTurn, life: Life): Promise<void> {
   const { signal } = life.abort;
   try {
-    const journal = journalOf(parts, task, work, signal);
-    const answer = await answerOf(parts, task, work, journal, signal);
+    const words = wordsOf(parts, task, work);
+    const journal = new StepJournal(task, words, work, signal);
+    const answer = await answerOf(parts, task, work, words, journal, signal);
     if (life.over) return;
     const finish = await finishOf(parts, work, answer);
     life.ending = true;
@@ -110,10 +111,8 @@ function reasonOf(error: Error): Reason {
   return error instanceof EvenkeelError && error.code === 'budget_exhausted' ? 'budget' : 'tool_failure';
 }
 
-const journalOf = (parts: TurnParts, task: SupportTask, work: RunTurn, signal: AbortSignal) => new StepJournal(task, wordsOf(parts, task, work), work, signal);
-
-async function answerOf(parts: TurnParts, task: SupportTask, work: RunTurn, journal: StepJournal, signal: AbortSignal): Promise<AgentAnswer> {
-  const bytes = await wordsOf(parts, task, work).read(MESSAGE_STEP);
+async function answerOf(parts: TurnParts, task: SupportTask, work: RunTurn, words: StepWords, journal: StepJournal, signal: AbortSignal): Promise<AgentAnswer> {
+  const bytes = await words.read(MESSAGE_STEP);
   if (!bytes) throw new EvenkeelError('sealed_unreadable', 'the message is not there');
   const { message } = JSON.parse(Buffer.from(bytes).toString()) as Message;
   const { tenant, request, turn } = work;

@@ -18,8 +18,8 @@ export type Blocked = { readonly limit: string; readonly until: Instant | undefi
 export type Charge = { readonly held: number; readonly spent: number };
 export const isBlocked = (head: Ready | Blocked): head is Blocked => 'limit' in head;
 
-/** queue: order of arrival, only while ready to run the next turn; due: when to wake. */
-export type Keys = { readonly queue?: number | undefined; readonly due?: Instant | undefined };
+/** queue: order of arrival, only while ready to run the next turn; due: when to wake; runs: its effect should be running. */
+export type Keys = { readonly queue?: number | undefined; readonly due?: Instant | undefined; readonly runs?: boolean };
 /** What should be running now; known by its key after a re-open. `cost`: what its dispatch was charged as held. */
 export type Work = { readonly key: string; readonly cost: MicroUsd };
 
@@ -66,7 +66,7 @@ export interface Machine<A, R, K, I extends Row, E, X extends Work> {
   /** `mark/step` of each record of words that is still wanted. */
   itemWords(item: R): readonly string[];
   markKeys(mark: K): Keys;
-  /** Start and resume are one path. */
+  /** Of an item that runs. Start and resume are one path. */
   effect(item: R): X | undefined;
   /** `decide(dispatch)` asks the same function. */
   ready(account: A, item: R, now: Instant): Ready | Blocked;

@@ -248,13 +248,14 @@ export class Overlay<A, R, K, I extends Row, E, X extends Work> {
   #setItem(cell: Cell, before: R | undefined, after: R | undefined): void {
     this.#set(cell, after);
     const { tenant, id: item } = cell;
-    const [{ queue: from }, { queue: to, due }] = [this.#rowWrites.itemKeys(before), this.#rowWrites.itemKeys(after)];
+    const { queue: from, runs: ran } = this.#rowWrites.itemKeys(before);
+    const { queue: to, runs, due } = this.#rowWrites.itemKeys(after);
     if (from !== to) {
       this.#queues.move(tenant, item, from, to);
       this.#changes.push({ tenant, item, from, to });
     }
     if (due !== undefined && (this.#unwrittenDue === undefined || due < this.#unwrittenDue)) this.#unwrittenDue = due;
-    this.runningDelta += Number(this.#rowWrites.running(after)) - Number(this.#rowWrites.running(before));
+    this.runningDelta += Number(runs) - Number(ran);
   }
 
   /** Words whose request has ended meanwhile are not kept. */

@@ -6,7 +6,7 @@ import type { Table, View, Write } from './ports.ts';
 import { QueuePages } from './queue-pages.ts';
 
 const EMPTY = new Uint8Array(0);
-const NO_KEYS: Keys = {};
+const NO_KEYS: Keys = { queue: undefined, due: undefined, runs: false };
 const NO_WORDS: readonly string[] = [];
 
 /** A row as the store has it, and as it is to be. */
@@ -47,9 +47,6 @@ export class RowWrites<A, R, K, I extends Row, E, X extends Work> {
   itemKeys(item: R | undefined): Keys {
     return item === undefined ? NO_KEYS : this.#machine.itemKeys(item);
   }
-  running(item: R | undefined): boolean {
-    return item !== undefined && this.#machine.effect(item) !== undefined;
-  }
 
   #mark(writes: Write[], { tenant, id, before, after }: Change): void {
     const key = markKey(tenant, id);
@@ -77,8 +74,7 @@ export class RowWrites<A, R, K, I extends Row, E, X extends Work> {
       if (had !== has && had !== undefined) writes.push(unindexed('due', dueKey(had, 'i', key)));
       if (had !== has && has !== undefined) writes.push(indexed('due', dueKey(has, 'i', key)));
     }
-    const [ran, runs] = [this.running(was), this.running(is)];
-    if (ran !== runs) writes.push(runs ? indexed('running', key) : unindexed('running', key));
+    if (from.runs !== to.runs) writes.push(to.runs ? indexed('running', key) : unindexed('running', key));
     if (this.#wordless || was === undefined) return;
     const has = is === undefined ? NO_WORDS : this.#machine.itemWords(is);
     for (const name of this.#machine.itemWords(was)) if (!has.includes(name)) writes.push(unindexed('words', itemKey(tenant, name)));

@@ -47,9 +47,12 @@ function budgetAlerts(said: Event[], account: Account, now: Instant): void {
     const key = keyOf(window, keys);
     const found = balance(account, window, key);
     for (const unit of UNITS) {
-      const of = { account, window, key, unit };
       const stands = standing(account, found, unit);
-      said.push(...levels(of, stands), ...forecast(of, stands, now));
+      const level = levelOf(account, stands);
+      // Nearly always nothing is to be said.
+      if (level === stands.alerted && !mayForecast(stands)) continue;
+      const of = { account, window, key, unit };
+      said.push(...levels(of, stands, level), ...forecast(of, stands, now));
     }
   }
 }
@@ -58,15 +61,20 @@ function cleared({ account, window, key, unit }: Of, alert: AlertName): Event {
   return { type: 'alert_cleared', tenant: account.tenant, alert, window, key, unit };
 }
 
+const softOf = ({ policy }: Account, hard: number): number => Math.floor((hard * policy.softPercent) / 100);
+
 /** 0 none, 1 soft, 2 hard: a grant, a correction or a new policy may bring it down. */
-function levels(of: Of, { hard, settled, alerted }: Standing): readonly Event[] {
+function levelOf(account: Account, { hard, settled }: Standing): number {
+  if (settled <= 0) return 0;
+  return settled >= hard ? 2 : settled >= softOf(account, hard) ? 1 : 0;
+}
+
+function levels(of: Of, { hard, settled, alerted }: Standing, level: number): readonly Event[] {
   const { account, window, key, unit } = of;
-  const soft = Math.floor((hard * account.policy.softPercent) / 100);
-  const level = settled <= 0 ? 0 : settled >= hard ? 2 : settled >= soft ? 1 : 0;
   if (level === alerted) return [];
   if (level < alerted)
     return [...(alerted === 2 && level < 2 ? [cleared(of, 'budget_hard')] : []), ...(level < 1 && alerted > 0 ? [cleared(of, 'budget_soft')] : [])];
-  const [alert, limit] = level === 2 ? (['budget_hard', hard] as const) : (['budget_soft', soft] as const);
+  const [alert, limit] = level === 2 ? (['budget_hard', hard] as const) : (['budget_soft', softOf(account, hard)] as const);
   return [{ type: 'alert_raised', tenant: account.tenant, alert, window, key, spent: settled as MicroUsd, limit: limit as MicroUsd, unit }];
 }
 
@@ -76,10 +84,16 @@ const LEAST_SPENT = 10;
 /** It stays out until the window is expected to end with a tenth of the budget left. */
 const CLEARED_BELOW = 0.9;
 
+/** One is out, or so much is spent that one may be due. */
+function mayForecast({ hard, settled, alerted, forecast: out }: Standing): boolean {
+  return out || (alerted < 2 && settled < hard && settled * LEAST_SPENT >= hard);
+}
+
 /** From the burn over the window's elapsed time. The total has no end, and so no forecast. */
-function forecast(of: Of, { hard, settled, alerted, forecast: out }: Standing, now: Instant): readonly Event[] {
+function forecast(of: Of, stands: Standing, now: Instant): readonly Event[] {
   const { account, window, key, unit } = of;
-  if (!out && (alerted === 2 || settled >= hard || settled * LEAST_SPENT < hard)) return [];
+  const { hard, settled, forecast: out } = stands;
+  if (!mayForecast(stands)) return [];
   const [start, end] = [windowStart(window, now), windowEnd(window, now)];
   if (start === undefined || end === undefined) return [];
   const [elapsed, length] = [now - start, end - start];

@@ -65,7 +65,7 @@ const resultsOf = ({ request, steps }: Turn) => steps.filter((each) => each.stat
 function itemKeys({ turn, waiting }: Conversation): Keys {
   let due = turn?.deadline;
   for (const { deadline } of waiting) if (due === undefined || deadline < due) due = deadline;
-  return { queue: turn ? undefined : waiting[0]?.arrival, due };
+  return { queue: turn ? undefined : waiting[0]?.arrival, due, runs: turn !== null };
 }
 
 function itemWords({ turn, waiting }: Conversation): readonly string[] {
