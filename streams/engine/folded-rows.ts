@@ -12,20 +12,51 @@ import { SeenKeys } from './seen-keys.ts';
 const KEPT_ROWS = 4_000;
 const KEPT_ACCOUNTS = 20_000;
 
-type Cell = { readonly table: RowTable; readonly tenant: TenantId; readonly id: string; before: unknown; after: unknown; changed: boolean };
-type TenantRows = { account: Cell | undefined; readonly item: Map<string, Cell>; readonly mark: Map<string, Cell> };
+type Cell = {
+  readonly table: RowTable;
+  readonly tenant: TenantId;
+  readonly id: string;
+  before: unknown;
+  after: unknown;
+  changed: boolean;
+  /** Another tenant's of the same id. */
+  other: Cell | undefined;
+};
+
+/** Rows of a table, in one map: ids of two tenants are hardly ever the same, and a map for each tenant would be filled and emptied all the time. */
+class Cells {
+  readonly #byId = new Map<string, Cell>();
+  size = 0;
+
+  get(tenant: TenantId, id: string): Cell | undefined {
+    let cell = this.#byId.get(id);
+    while (cell !== undefined && cell.tenant !== tenant) cell = cell.other;
+    return cell;
+  }
+  add(cell: Cell): void {
+    cell.other = this.#byId.get(cell.id);
+    this.#byId.set(cell.id, cell);
+    this.size++;
+  }
+  /** Lets go of all, each of which `seen` gets before. */
+  clear(seen: (cell: Cell) => void): void {
+    for (const first of this.#byId.values()) for (let cell: Cell | undefined = first; cell !== undefined; cell = cell.other) seen(cell);
+    this.#byId.clear();
+    this.size = 0;
+  }
+}
 
 export class FoldedRows<A, R, K, I extends Row, E, X extends Work> {
   readonly #machine: Machine<A, R, K, I, E, X>;
   readonly #store: Store;
   readonly #writes: RowWrites<A, R, K, I, E, X>;
-  readonly #tenants = new Map<TenantId, TenantRows>();
+  readonly #accounts = new Map<TenantId, Cell>();
+  readonly #cells = { item: new Cells(), mark: new Cells() };
   /** In a store that was empty at the beginning: what it may hold by now that is not kept here. Anything else need not be looked for. */
   readonly #stored: SeenKeys | undefined;
   readonly #most: number;
   #changed: Cell[] = [];
   #changedAccounts: Cell[] = [];
-  #kept = 0;
 
   constructor(machine: Machine<A, R, K, I, E, X>, store: Store, most = KEPT_ROWS) {
     this.#most = most;
@@ -42,12 +73,12 @@ export class FoldedRows<A, R, K, I extends Row, E, X extends Work> {
   }
   /** There are more accounts than are to be kept. */
   get crowded(): boolean {
-    return this.#tenants.size > Math.min(this.#most, KEPT_ACCOUNTS);
+    return this.#accounts.size > Math.min(this.#most, KEPT_ACCOUNTS);
   }
 
   /** Rows kept, of all kinds. */
   get size(): number {
-    return this.#kept + this.#tenants.size;
+    return this.#kept + this.#accounts.size;
   }
 
   /** For whoever asks, strangers included: what is not there is not kept, and of what is no more than the bound. */
@@ -62,10 +93,9 @@ export class FoldedRows<A, R, K, I extends Row, E, X extends Work> {
   /** Evolves the rows that the event names, and returns them. */
   apply(event: E, at: Instant): State<A, R, K> {
     const { tenant, item, mark } = this.#machine.rowOf(event);
-    const rows = this.#rowsOf(tenant);
-    const account = this.#account(tenant, rows);
-    const itemCell = item === undefined ? undefined : this.#cell(rows, 'item', tenant, item);
-    const markCell = mark === undefined ? undefined : this.#cell(rows, 'mark', tenant, mark);
+    const account = this.#account(tenant);
+    const itemCell = item === undefined ? undefined : this.#cell('item', tenant, item);
+    const markCell = mark === undefined ? undefined : this.#cell('mark', tenant, mark);
     const before: State<A, R, K> = {
       account: (account.after as A | undefined) ?? this.#machine.initial(tenant),
       item: itemCell?.after as R | undefined,
@@ -91,16 +121,19 @@ export class FoldedRows<A, R, K, I extends Row, E, X extends Work> {
   committed(withoutAccounts = false): void {
     written(this.#changed);
     this.#changed = [];
-    if (this.#kept > this.#most) for (const rows of this.#tenants.values()) this.#forget(rows);
+    if (this.#kept > this.#most) this.#forget();
     if (withoutAccounts) return;
     written(this.#changedAccounts);
     this.#changedAccounts = [];
-    for (const [tenant, rows] of this.#tenants) {
+    for (const cell of this.#accounts.values()) {
       if (!this.crowded) return;
-      this.#forget(rows);
-      if (rows.account?.after !== undefined) this.#stored?.add('account', tenant, '');
-      this.#tenants.delete(tenant);
+      if (cell.after !== undefined) this.#stored?.add('account', cell.tenant, '');
+      this.#accounts.delete(cell.tenant);
     }
+  }
+
+  get #kept(): number {
+    return this.#cells.item.size + this.#cells.mark.size;
   }
 
   #change(cell: Cell, after: unknown): void {
@@ -111,55 +144,46 @@ export class FoldedRows<A, R, K, I extends Row, E, X extends Work> {
     else this.#changed.push(cell);
   }
 
-  #rowsOf(tenant: TenantId): TenantRows {
-    const known = this.#tenants.get(tenant);
+  #account(tenant: TenantId): Cell {
+    const known = this.#accounts.get(tenant);
     if (known) return known;
-    const rows: TenantRows = { account: undefined, item: new Map(), mark: new Map() };
-    this.#tenants.set(tenant, rows);
-    return rows;
+    const cell = this.#read('account', tenant, '');
+    this.#accounts.set(tenant, cell);
+    return cell;
   }
 
-  #account(tenant: TenantId, rows: TenantRows): Cell {
-    rows.account ??= this.#read('account', tenant, '');
-    return rows.account;
-  }
-
-  #cell(rows: TenantRows, table: 'item' | 'mark', tenant: TenantId, id: string): Cell {
-    const known = rows[table].get(id);
+  #cell(table: 'item' | 'mark', tenant: TenantId, id: string): Cell {
+    const known = this.#cells[table].get(tenant, id);
     if (known) return known;
     const cell = this.#read(table, tenant, id);
-    this.#kept++;
-    rows[table].set(id, cell);
+    this.#cells[table].add(cell);
     return cell;
   }
 
   #look(table: RowTable, tenant: TenantId, id: string): unknown {
-    const rows = this.#tenants.get(tenant);
-    const known = table === 'account' ? rows?.account : rows?.[table].get(id);
+    const known = table === 'account' ? this.#accounts.get(tenant) : this.#cells[table].get(tenant, id);
     if (known) return known.after;
     const cell = this.#read(table, tenant, id);
     if (cell.after === undefined || this.size >= this.#most) return cell.after;
-    if (table === 'account') this.#rowsOf(tenant).account = cell;
-    else {
-      this.#rowsOf(tenant)[table].set(id, cell);
-      this.#kept++;
-    }
+    if (table === 'account') this.#accounts.set(tenant, cell);
+    else this.#cells[table].add(cell);
     return cell.after;
   }
 
   #read(table: RowTable, tenant: TenantId, id: string): Cell {
     const bytes = this.#stored && !this.#stored.mayHave(table, tenant, id) ? undefined : this.#store.get(table, rowKey(table, tenant, id));
     const row = bytes === undefined ? undefined : this.#machine.rows[table].decode(bytes);
-    return { table, tenant, id, before: row, after: row, changed: false };
+    return { table, tenant, id, before: row, after: row, changed: false, other: undefined };
   }
 
-  /** Its account stays: the next event of the tenant will ask for it. */
-  #forget({ item, mark }: TenantRows): void {
-    this.#kept -= item.size + mark.size;
-    for (const cells of [item, mark]) {
-      if (this.#stored) for (const { table, tenant, id, after } of cells.values()) if (after !== undefined) this.#stored.add(table, tenant, id);
-      cells.clear();
-    }
+  /** Accounts stay: the next event of the tenant will ask for its own. */
+  #forget(): void {
+    const stored = this.#stored;
+    const seen = ({ table, tenant, id, after }: Cell) => {
+      if (after !== undefined) stored?.add(table, tenant, id);
+    };
+    this.#cells.item.clear(seen);
+    this.#cells.mark.clear(seen);
   }
 }
 

@@ -37,7 +37,8 @@ export class QueuePages {
   readonly #view: View;
   readonly #cache = new RowCache<readonly Waiting[]>(KEPT);
   #changed = new Map<TenantId, Map<number, Page>>();
-  #count = 0;
+  /** The same, for those who go through all of them. */
+  #pages: Page[] = [];
 
   constructor(view: View) {
     this.#view = view;
@@ -53,16 +54,19 @@ export class QueuePages {
   /** Of all pages changed. `held`: of those that are full, unless too many are not. */
   writes(into: Write[], held: boolean): void {
     this.#read();
-    const full = held && this.#count < MOST_HELD;
-    for (const pages of this.#changed.values())
-      for (const [number, page] of pages) {
-        if (full && page.now.length < PLACES) continue;
-        write(into, page);
-        pages.delete(number);
-        this.#count--;
-        if (!held) this.#cache.set(page.tenant, page.key, page.now);
+    const full = held && this.#pages.length < MOST_HELD;
+    const kept: Page[] = [];
+    for (const page of this.#pages) {
+      if (full && page.now.length < PLACES) {
+        kept.push(page);
+        continue;
       }
+      write(into, page);
+      if (full) this.#changed.get(page.tenant)?.delete(page.number);
+      if (!held) this.#cache.set(page.tenant, page.key, page.now);
+    }
     if (!full) this.#changed = new Map();
+    this.#pages = kept;
   }
 
   #page(tenant: TenantId, number: number): Page {
@@ -75,20 +79,19 @@ export class QueuePages {
     if (!page) {
       page = { key: pageKey(tenant, number), tenant, number, stored: undefined, now: [], unread: [] };
       pages.set(number, page);
-      this.#count++;
+      this.#pages.push(page);
     }
     return page;
   }
 
   #read(): void {
     const unknown: Page[] = [];
-    for (const pages of this.#changed.values())
-      for (const page of pages.values()) {
-        if (page.stored) continue;
-        const cached = this.#cache.get(page.tenant, page.key);
-        if (cached) known(page, cached);
-        else unknown.push(page);
-      }
+    for (const page of this.#pages) {
+      if (page.stored) continue;
+      const cached = this.#cache.get(page.tenant, page.key);
+      if (cached) known(page, cached);
+      else unknown.push(page);
+    }
     if (unknown.length === 0) return;
     const found = this.#view.getMany(
       'queue',
@@ -118,7 +121,8 @@ function write(into: Write[], { key, stored, now }: Page): void {
   const before = stored ?? [];
   if (now.length > 0) into.push({ table: 'queue', key, value: encodePage(now) });
   else if (before.length > 0) into.push({ table: 'queue', key, value: undefined });
-  const [was, is] = [firstDue(before), firstDue(now)];
+  const was = firstDue(before);
+  const is = firstDue(now);
   if (was === is) return;
   if (was !== undefined) into.push({ table: 'due', key: dueKey(was, 'q', key), value: undefined });
   if (is !== undefined) into.push({ table: 'due', key: dueKey(is, 'q', key), value: EMPTY });

@@ -1,4 +1,7 @@
-/** What a changed row writes: itself and the secondary keys that follow from it, before and after (invariant 3). */
+/**
+ * What a changed row writes: itself and the secondary keys that follow from it, before and after (invariant 3).
+ * Each value has a name of its own: pairs taken apart are two objects and an iterator each, which were a quarter of what a fold allocates.
+ */
 import type { TenantId } from '#schemas/ids.ts';
 import { dueKey, itemKey, markKey } from './keys.ts';
 import type { Keys, Machine, Row, RowCodec, Work } from './machine.ts';
@@ -50,9 +53,10 @@ export class RowWrites<A, R, K, I extends Row, E, X extends Work> {
 
   #mark(writes: Write[], { tenant, id, before, after }: Change): void {
     const key = markKey(tenant, id);
-    const [was, is] = [before as K | undefined, after as K | undefined];
+    const is = after as K | undefined;
     writes.push(rowWrite('mark', key, this.#machine.rows.mark, is));
-    const [from, to] = [this.#markDue(was), this.#markDue(is)];
+    const from = this.#markDue(before as K | undefined);
+    const to = this.#markDue(is);
     if (from === to) return;
     if (from !== undefined) writes.push(unindexed('due', dueKey(from, 'm', key)));
     if (to !== undefined) writes.push(indexed('due', dueKey(to, 'm', key)));
@@ -64,13 +68,16 @@ export class RowWrites<A, R, K, I extends Row, E, X extends Work> {
 
   #item(writes: Write[], { tenant, id, before, after }: Change): void {
     const key = itemKey(tenant, id);
-    const [was, is] = [before as R | undefined, after as R | undefined];
-    const [from, to] = [this.itemKeys(was), this.itemKeys(is)];
+    const was = before as R | undefined;
+    const is = after as R | undefined;
+    const from = this.itemKeys(was);
+    const to = this.itemKeys(is);
     writes.push(rowWrite('item', key, this.#machine.rows.item, is));
     if (from.queue !== to.queue || from.due !== to.due) {
       if (from.queue !== undefined && from.queue !== to.queue) this.#pages.set(tenant, from.queue, undefined);
       if (to.queue !== undefined) this.#pages.set(tenant, to.queue, { order: to.queue, due: to.due, item: id });
-      const [had, has] = [ownDue(from), ownDue(to)];
+      const had = ownDue(from);
+      const has = ownDue(to);
       if (had !== has && had !== undefined) writes.push(unindexed('due', dueKey(had, 'i', key)));
       if (had !== has && has !== undefined) writes.push(indexed('due', dueKey(has, 'i', key)));
     }

@@ -212,7 +212,8 @@ function readRecords(batch: RecordBatch, position: Offset, into: Rec[]): void {
   for (let index = 0; index < batch.count; index++) {
     const end = from.varint() + from.at;
     from.at++;
-    const [timeDelta, offset] = [from.varint(), batch.base + from.varint()];
+    const timeDelta = from.varint();
+    const offset = batch.base + from.varint();
     if (offset >= position) into.push(new FetchedRecord(from, offset, batch.appended ? batch.maxTime : batch.firstTime + timeDelta));
     from.at = end;
   }

@@ -25,9 +25,13 @@ const START_MS = 2_000;
 const EVENTS_PER_SECOND = 300_000;
 const WITHIN_MS = 240_000;
 const MAIN = 'services/runtime/main.ts';
-/** The first lives let one request start in each partition, and its model never answers: the others stay queued. They write no snapshots. */
+/** The first lives let one request start in each partition, and its effect does not end: the others stay queued. They write no snapshots. */
+const HOLDER = 'test/bench/constant-runtime.ts';
 const HOLDING = { EVENKEEL_IN_FLIGHT_PER_PARTITION: '1', EVENKEEL_MODEL_DELAY_MS: '600000', EVENKEEL_SNAPSHOT_EVERY: '1000000000' };
 const CHUNK_BYTES = 256 * 1_024;
+/** A broker is at rest when it takes less than this of a processor. */
+const AT_REST = 0.1;
+const LOOK_MS = 500;
 
 type Tenants = ReturnType<typeof tenantsByPartition>[number];
 type Opening = { readonly partition: number; readonly began: number; readonly ended: number };
@@ -77,6 +81,15 @@ class Desk {
     for (const { partition, high } of ends) void this.#follow(topic, partition, Number(high), seen);
   }
 
+  /** As gateway and auditor do all day: a broker whose code for it is not yet compiled takes a processor for seconds at the first reading. */
+  async readAll(topic: Topic): Promise<void> {
+    await Promise.all(
+      Array.from({ length: PARTITIONS }, async (_, partition) => {
+        for await (const { next, end } of this.#reader.read(topic, partition, 0)) if (next >= end) break;
+      }),
+    );
+  }
+
   async close(): Promise<void> {
     this.#stop.abort();
     await Promise.all([this.vault.close(), this.#reader.close(), this.#sender.close()]);
@@ -114,8 +127,11 @@ export async function restart(): Promise<Report> {
     const tenants = tenantsByPartition(TENANTS);
     const words = await sealedWords(desk.vault);
     await writeHistory(platform.kafka, platform.codec, RUNTIME_GROUP, (partition) => queued(platform.codec, tenants[partition] ?? [], words));
+    await desk.readAll('tenant.events');
+    await atRest(platform);
     const folded = await withoutDisk(platform);
     await writeSnapshots(platform);
+    await atRest(platform);
     rmSync(join(platform.dir, 'one'), { recursive: true });
     const restored = await withoutDisk(platform);
     const kept = await withDisk(desk);
@@ -126,10 +142,21 @@ export async function restart(): Promise<Report> {
   }
 }
 
+/** What it was asked before the measurement is over with, its compilers' work included. */
+async function atRest(platform: BenchPlatform): Promise<void> {
+  let before = platform.kafkaCpu();
+  await until('the broker to be at rest', WITHIN_MS, async () => {
+    await new Promise((resolve) => setTimeout(resolve, LOOK_MS));
+    const used = platform.kafkaCpu() - before;
+    before += used;
+    return used < (AT_REST * LOOK_MS) / 1_000;
+  });
+}
+
 type Fresh = { readonly ms: number; readonly memory: number };
 async function withoutDisk(platform: BenchPlatform): Promise<Fresh> {
   const since = Date.now();
-  await platform.run('one', MAIN, 'runtime', HOLDING);
+  await platform.run('one', HOLDER, 'runtime', HOLDING);
   const all = await opened(platform, since);
   const memory = platform.peak('one');
   await platform.end('one', 'SIGKILL');
@@ -206,6 +233,11 @@ function report(folded: Fresh, restored: Fresh, kept: Kept): Report {
     ratio: Math.round(Math.max(kept.dispatchMs / DISPATCH_MS, kept.startMs / START_MS, EVENTS_PER_SECOND / rate) * 100) / 100,
     target: `with its disk below ${DISPATCH_MS} ms from a task's opening to its first dispatch and ${START_MS} ms from the process's start; without it ${EVENTS_PER_SECOND} events/s`,
     met,
-    not_measured: ['the words of more than one request a tenant', 'a disk that is slower than memory', 'more than one runtime'],
+    not_measured: [
+      'a broker that was just started',
+      'the words of more than one request a tenant',
+      'a disk that is slower than memory',
+      'more than one runtime',
+    ],
   };
 }
