@@ -25,7 +25,7 @@ test('a partition is restored from RocksDB, from a snapshot and from the log alo
   await first.tenants();
   for (let at = 0; first.written.length < 2; at += 10) await first.traffic(at, at + 10);
   await first.traffic(50_000, 50_010);
-  const before = seen(first);
+  const before = await seen(first);
   await first.task.close();
   expect(before.words.length).toBeGreaterThan(10);
   for (const [disk, more, source] of [
@@ -36,7 +36,7 @@ test('a partition is restored from RocksDB, from a snapshot and from the log alo
     ['b', { topic, every: 1e9 }, 'store'],
   ] as const) {
     const desk = await open(disk, more);
-    const now = seen(desk);
+    const now = await seen(desk);
     expect(now.words.length).toBe(before.words.length);
     expect(desk.recovered).toEqual([expect.objectContaining({ source })]);
     expect(now).toEqual(before);

@@ -40,7 +40,7 @@ test('a partition is restored from a topic that the broker has compacted', async
     const first = await open('first', 300);
     await first.tenants();
     for (let at = 0; first.written.length < 4; at += 10) await first.traffic(at, at + 10);
-    const before = seen(first);
+    const before = await seen(first);
     await first.task.close();
     const written = await records();
     for (const end = Date.now() + CLEANED_MS; (await records()).length === written.length; await new Promise((resolve) => setTimeout(resolve, 500)))
@@ -50,7 +50,7 @@ test('a partition is restored from a topic that the broker has compacted', async
     const second = await open('second', 1e9);
     expect(second.recovered).toEqual([expect.objectContaining({ source: 'snapshot' })]);
     expect(second.warnings).toEqual([]);
-    expect(seen(second)).toEqual(before);
+    expect(await seen(second)).toEqual(before);
     await second.task.close();
   } finally {
     await reader.close();

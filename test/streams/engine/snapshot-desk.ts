@@ -37,6 +37,7 @@ export class Desk {
   written: SnapshotWritten[] = [];
   warnings: string[] = [];
   #asked = 0;
+  #committed = 0;
   readonly running = new Map<string, Pick<Finish, 'tenant' | 'item' | 'mark' | 'arrival'>>();
 
   static async open(parts: DeskParts): Promise<Desk> {
@@ -79,7 +80,9 @@ export class Desk {
       }),
       deadLetter: () => [],
       report: {
-        committed: () => undefined,
+        committed: ({ batch }) => {
+          desk.#committed = batch;
+        },
         recovered: (what) => desk.recovered.push(what),
         snapshot: (what) => desk.written.push(what),
         warn: (message, error) => desk.warnings.push(error ? `${message}: ${error.message}` : message),
@@ -122,9 +125,9 @@ export class Desk {
     return this.task.store.meta?.time ?? 0;
   }
 
-  /** What has nothing more to do writes its store. */
+  /** What has nothing more to do writes its store: until it has. */
   async idle(): Promise<void> {
-    await new Promise((resolve) => setImmediate(resolve));
+    await until(() => (this.task.store.meta?.batch ?? 0) >= this.#committed);
   }
 
   async finishOne(): Promise<void> {
@@ -145,8 +148,10 @@ export class Desk {
   }
 }
 
-/** The state, and the words beside it. */
-export function seen({ task: { store } }: Desk) {
+/** The state, and the words beside it, once the store has what was committed. */
+export async function seen(desk: Desk) {
+  await desk.idle();
+  const { store } = desk.task;
   const words = store.scan('words', '', 10_000).map(([key, value]) => [key, Buffer.from(wordsRecord(value)).toString('hex')]);
   return { ...stateHash(store), words };
 }
