@@ -16,7 +16,7 @@ export const audit: Command = {
   usage: 'npm run audit -- verify --tenant <tenant> [--json]',
   options: [
     "--tenant <tenant>          whose audit; it is read as that tenant's auditor, who may read nothing else",
-    '--json                     exactly one object on stdout',
+    '--json                     exactly one object on stdout; of a failure, with error and next',
     'exit codes                 0 verified, 1 a problem was found or the topic could not be read',
   ],
   examples: ['npm run audit -- verify --tenant fastify', 'npm run --silent audit -- verify --tenant fastify --json'],

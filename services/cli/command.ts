@@ -40,8 +40,14 @@ export function parseOptions<const O extends ParseArgsOptionsConfig>(args: reado
   try {
     return parseArgs({ args: [...args], options, allowPositionals: true, strict: true });
   } catch (cause) {
-    throw new UsageError((cause as Error).message, { cause });
+    throw new UsageError(wrongOption(cause as Error & { code?: string }, Object.keys(options)), { cause });
   }
+}
+
+/** Node's first sentence; what follows it is about programs that take their options elsewhere. */
+function wrongOption({ message, code }: Error & { code?: string }, known: readonly string[]): string {
+  const [what = message] = message.split(/\.\s/, 1);
+  return code === 'ERR_PARSE_ARGS_UNKNOWN_OPTION' ? `${what}: there are ${known.map((name) => `--${name}`).join(', ')}` : what;
 }
 
 export function tenantOption(value: string | undefined): TenantId {

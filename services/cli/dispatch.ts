@@ -26,7 +26,8 @@ export async function dispatch(words: readonly string[], terminal: Terminal): Pr
     return EXIT.usage;
   }
   const end = args.indexOf('--');
-  if ((end === -1 ? args : args.slice(0, end)).some((word) => word === '--help' || word === '-h')) {
+  const options = end === -1 ? args : args.slice(0, end);
+  if (options.some((word) => word === '--help' || word === '-h')) {
     for (const line of help(command)) terminal.out(line);
     return EXIT.ok;
   }
@@ -34,30 +35,36 @@ export async function dispatch(words: readonly string[], terminal: Terminal): Pr
     return await command.run(args, terminal);
   } catch (error) {
     terminal.status('');
-    return explain(command, error, terminal);
+    return explain(command, error, terminal, options.includes('--json'));
   }
 }
 
-function explain(command: Command, error: unknown, terminal: Terminal): number {
+/** A program that asked for an object gets one; a wrong call is told to the person who made it, and to nobody else. */
+function explain(command: Command, error: unknown, terminal: Terminal, json: boolean): number {
   if (error instanceof UsageError) {
     terminal.note(pc.red(error.message));
     terminal.note(`usage: ${command.usage}\nMore: npm run ${command.name} -- --help`);
     return EXIT.usage;
   }
-  if (error instanceof CommandError) {
-    terminal.note(pc.red(error.message));
-    terminal.note(error.next);
-    return EXIT.failed;
-  }
-  if (error instanceof EvenkeelError) {
-    terminal.note(pc.red(`${error.title}: ${error.message}`));
-    terminal.note(error.class === 'retryable' ? 'It may work later; npm run status shows what runs.' : 'npm run status shows what runs.');
+  const failure = failureOf(error);
+  if (failure) {
+    if (json) terminal.out(JSON.stringify(failure));
+    terminal.note(pc.red(failure.error));
+    terminal.note(failure.next);
     return EXIT.failed;
   }
   const { message, stack } = error as Error;
   terminal.note(pc.red(`This should not have happened: ${message}`));
   terminal.note(stack ?? '');
   return EXIT.failed;
+}
+
+/** What happened and why, and what to do. undefined: nobody foresaw it. */
+function failureOf(error: unknown): { readonly error: string; readonly next: string } | undefined {
+  if (error instanceof CommandError) return { error: error.message, next: error.next };
+  if (!(error instanceof EvenkeelError)) return undefined;
+  const next = error.class === 'retryable' ? 'It may work later; npm run status shows what runs.' : 'npm run status shows what runs.';
+  return { error: `${error.title}: ${error.message}`, next };
 }
 
 function overview(): readonly string[] {

@@ -35,7 +35,7 @@ export const explain: Command = {
   options: [
     '<r_…>                      the request, as the answer to its publication names it',
     '--tenant <tenant>          whose it is; without it, all tenants are asked for it',
-    '--json                     exactly one object on stdout',
+    '--json                     exactly one object on stdout; of a failure, with error and next',
   ],
   examples: ['npm run explain -- r_3tQv9mYc0Zk1xWb7LhPs2A', 'npm run --silent explain -- r_3tQv9mYc0Zk1xWb7LhPs2A --json | jq .waiting'],
   async run(args, terminal) {

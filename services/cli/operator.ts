@@ -19,10 +19,13 @@ export type Done = {
 
 export class Operator {
   readonly #gateway: Gateway;
-  readonly #signal = AbortSignal.timeout(TIMEOUT_MS);
+  readonly #timeoutMs: number;
+  readonly #signal: AbortSignal;
 
-  constructor(gateway: Gateway) {
+  constructor(gateway: Gateway, timeoutMs = TIMEOUT_MS) {
     this.#gateway = gateway;
+    this.#timeoutMs = timeoutMs;
+    this.#signal = AbortSignal.timeout(timeoutMs);
   }
 
   /** For one tenant, or for all. */
@@ -34,7 +37,8 @@ export class Operator {
   async command(method: 'POST' | 'PUT', path: string, body: object, key: string = randomUUID()): Promise<Done> {
     const headers = { 'idempotency-key': key };
     const call = method === 'POST' ? this.#gateway.post(path, body, headers, this.#signal) : this.#gateway.put(path, body, headers, this.#signal);
-    const { tenant_id, command_id, done, offset, facts } = checked(await call) as Record<string, unknown>;
+    const repeat = `It may be done or not: the same command with --key ${key} counts once.`;
+    const { tenant_id, command_id, done, offset, facts } = checked(await this.#answered(call, repeat)) as Record<string, unknown>;
     return {
       tenant: String(tenant_id),
       command: String(command_id),
@@ -45,7 +49,16 @@ export class Operator {
   }
 
   async get(path: string): Promise<unknown> {
-    return checked(await this.#gateway.get(path, this.#signal));
+    return checked(await this.#answered(this.#gateway.get(path, this.#signal), 'npm run status shows what runs.'));
+  }
+
+  async #answered(call: Promise<GatewayReply>, next: string): Promise<GatewayReply> {
+    try {
+      return await call;
+    } catch (cause) {
+      if (!this.#signal.aborted) throw cause;
+      throw new CommandError(`The gateway has not answered within ${this.#timeoutMs / 1_000} s.`, next, { cause });
+    }
   }
 }
 

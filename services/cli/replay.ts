@@ -13,10 +13,10 @@ export const replay: Command = {
     '  --request <r_…>          of one request only',
     '  --from <offset>          from that offset of its partition on',
     '  --limit <n>              at most n events',
-    '  --json                   one object a line',
+    '  --json                   one object a line; of a failure the last, with error and next',
     "verify                     folds the whole history and compares it with each runtime's state, byte for byte;",
     '                           exits 1 on a difference',
-    '  --json                   one object',
+    '  --json                   one object; of a failure, with error and next',
   ],
   examples: [
     'npm run replay -- timeline --tenant fastify',

@@ -205,7 +205,7 @@ export const tenant: Command = {
     '  --version <n> --model <name>   which of the price tables, and which model of it',
     '  --input <n> --output <n>       micro-dollars for a thousand tokens, as they should have been; --dry-run only shows',
     '--key <key>                idempotency key: the same command with the same key counts once',
-    '--json                     exactly one object on stdout',
+    '--json                     exactly one object on stdout; of a failure, with error and next',
   ],
   examples: [
     'npm run tenant -- create acme --budget-day 5.00 --qps 20 --concurrency 8',
