@@ -4,7 +4,7 @@ import { dirname, join, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { endContainers, hasDocker } from './local/docker.mjs';
 import { hasLocalParts, hasMaven } from './local/download.mjs';
-import { Failure } from './local/failure.mjs';
+import { Failure, UsageFailure } from './local/failure.mjs';
 import { checkDisk, prepareHome, readRun, resetHome } from './local/home.mjs';
 import { hasJava } from './local/java.mjs';
 import { Node24 } from './local/node24.mjs';
@@ -30,7 +30,7 @@ const LOOK_FOR_NPM_MS = 1_000;
 function chooseBase() {
   if (process.env.KAFKA_BROKERS) {
     if (!process.env.SCHEMA_REGISTRY_URL)
-      throw new Failure('KAFKA_BROKERS is set, so that cluster is used, and its schema registry is not known: set SCHEMA_REGISTRY_URL too.');
+      throw new UsageFailure('KAFKA_BROKERS is set, so that cluster is used, and its schema registry is not known: set SCHEMA_REGISTRY_URL too.');
     return 'own';
   }
   const local = hasJava() && (hasLocalParts() || hasMaven());
@@ -143,5 +143,5 @@ async function main() {
 
 main().catch((error) => {
   console.error(error instanceof Failure ? `${mark(false)} ${error.message}` : error);
-  process.exit(1);
+  process.exit(error instanceof UsageFailure ? 2 : 1);
 });

@@ -1,6 +1,6 @@
 // What can be typed after npm start, and what is said when it cannot.
 import { parseArgs } from 'node:util';
-import { Failure } from './failure.mjs';
+import { UsageFailure } from './failure.mjs';
 import { DEFAULT_PORT } from './ports.mjs';
 
 const COMMANDS = ['start', 'setup', 'status'];
@@ -20,6 +20,8 @@ EVENKEEL_PORT (default 8080) is the gateway's port; the others follow it.
 EVENKEEL_HOME (default .evenkeel) is where state, secrets and logs are kept.
 With KAFKA_BROKERS, KAFKA_USERNAME, KAFKA_PASSWORD and SCHEMA_REGISTRY_URL set, that cluster is used and none is started.
 
+Exit codes: 0 done, or ended when asked to; 1 something failed or is not ready; 2 the call was wrong.
+
 Examples
   npm start
   npm start -- --runtimes 2
@@ -29,13 +31,13 @@ Examples
 
 /**
  * @param {readonly string[]} args @param {Readonly<Record<string, string | undefined>>} env
- * @throws {Failure} one line that names what was typed and what it takes
+ * @throws {UsageFailure} one line that names what was typed and what it takes
  */
 export function parseOptions(args, env) {
   const { values, positionals } = parsed(args);
   const [command = 'start', ...more] = positionals;
-  if (!COMMANDS.includes(command)) throw new Failure(`There is no command ${command}: there are ${COMMANDS.join(', ')}.`);
-  if (more.length > 0) throw new Failure(`${command} takes no further words, and got ${more.join(' ')}.`);
+  if (!COMMANDS.includes(command)) throw new UsageFailure(`There is no command ${command}: there are ${COMMANDS.join(', ')}.`);
+  if (more.length > 0) throw new UsageFailure(`${command} takes no further words, and got ${more.join(' ')}.`);
   const { reset = false, json = false, help = false } = values;
   return { command, reset, json, help, runtimes: integer('--runtimes', values.runtimes, 1, 8, 1), port: basePort(env) };
 }
@@ -50,7 +52,9 @@ function parsed(args) {
       options: { runtimes: { type: 'string' }, reset: boolean, json: boolean, help: { ...boolean, short: 'h' } },
     });
   } catch (error) {
-    throw new Failure(/** @type {Error} */ (error).message);
+    // Node's first sentence: what follows it is about programs that take their options elsewhere.
+    const [what] = /** @type {Error} */ (error).message.split(/\.\s/, 1);
+    throw new UsageFailure(`${what}. npm start -- --help says what there is.`);
   }
 }
 
@@ -63,6 +67,6 @@ function basePort(env) {
 function integer(name, text, min, max, fallback) {
   if (text === undefined) return fallback;
   const number = /^\d+$/.test(text) ? Number(text) : Number.NaN;
-  if (!(number >= min && number <= max)) throw new Failure(`${name} takes a number from ${min} to ${max}, and got ${text}.`);
+  if (!(number >= min && number <= max)) throw new UsageFailure(`${name} takes a number from ${min} to ${max}, and got ${text}.`);
   return number;
 }

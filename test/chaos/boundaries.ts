@@ -20,8 +20,8 @@ export const BOUNDARIES = {
   offsets: 'its input offsets were written, the commit was not asked for',
   unknown: 'the commit was asked for, its answer not read',
   committed: 'Kafka has committed, RocksDB has not',
-  unstored: 'Kafka has taken what there was, the batch for RocksDB is not written',
-  stored: 'Kafka and RocksDB have committed, no effect has started',
+  unstored: 'Kafka has committed, effects may have started, the batch for RocksDB is not written',
+  stored: 'RocksDB has what was committed until then',
 } as const;
 export type Boundary = keyof typeof BOUNDARIES;
 /** The n-th time from now. */

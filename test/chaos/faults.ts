@@ -35,7 +35,7 @@ const AT_OPENING: readonly Boundary[] = ['fenced', 'store-opened'];
 export const FAULTS: Readonly<Record<string, Fault>> = {
   'kill-runtime': {
     what: 'kill -9 of a runtime at a named boundary',
-    boundaries: ['fenced', 'store-opened', 'announced', 'sending', 'written', 'offsets', 'unknown', 'committed', 'stored'],
+    boundaries: ['fenced', 'store-opened', 'announced', 'sending', 'written', 'offsets', 'unknown', 'committed', 'unstored', 'stored'],
     run: (strike) => killAtBoundary(strike, VICTIM),
   },
   'kill-auditor': {

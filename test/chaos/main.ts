@@ -1,6 +1,8 @@
 /** `npm run chaos -- --rounds N`: real processes, real faults, and a judgement from the topics alone. Exits non-zero when a round failed. */
-import { parseArgs } from 'node:util';
 import pc from 'picocolors';
+import { choiceOption, UsageError } from '#services/cli/command.ts';
+import { EXIT } from '#services/exit.ts';
+import { optionsOf, wholeOption } from '../options.ts';
 import { random } from '../simulation/time.ts';
 import { CASES, type Case, FAULTS } from './faults.ts';
 import { cannotMount } from './platform.ts';
@@ -33,34 +35,36 @@ Examples
 /** After so many rounds the topics are begun anew: a judgement reads them all. */
 const ROUNDS_A_PLATFORM = 12;
 
-const { values } = parseArgs({
-  options: {
-    rounds: { type: 'string' },
-    seed: { type: 'string', default: '1' },
-    only: { type: 'string', default: '' },
-    brokers: { type: 'string', default: '1' },
-    json: { type: 'boolean', default: false },
-    help: { type: 'boolean', default: false },
-  },
-});
-const named = CASES.filter(({ name }) => values.only === '' || name === values.only || name.startsWith(`${values.only}/`));
-const unmountable = named.some(({ fault }) => fault.small) ? cannotMount() : undefined;
-const chosen = named.filter(({ fault }) => unmountable === undefined || !fault.small);
-const [rounds, first] = [Number(values.rounds ?? chosen.length), Number(values.seed)];
-const brokers = values.brokers === '3' ? 3 : 1;
-if (values.help) console.log(HELP);
-else if (named.length === 0) usage(`There is no fault ${values.only}: there are ${CASES.map(({ name }) => name).join(', ')}.`);
-else if (chosen.length === 0) usage(`${values.only} fills a small disk of its own, and none can be mounted here: ${unmountable}.`);
-else if (!(rounds >= 1) || !Number.isInteger(first)) usage('--rounds and --seed take whole numbers.');
-else process.exitCode = (await play()) ? 0 : 1;
+const OPTIONS = {
+  rounds: { type: 'string' },
+  seed: { type: 'string' },
+  only: { type: 'string' },
+  brokers: { type: 'string' },
+  json: { type: 'boolean', default: false },
+  help: { type: 'boolean', short: 'h', default: false },
+} as const;
 
+const { values, chosen, rounds, first, brokers, unmountable } = optionsOf('chaos', OPTIONS, (values) => {
+  const { only } = values;
+  const named = CASES.filter(({ name }) => only === undefined || name === only || name.startsWith(`${only}/`));
+  if (named.length === 0) throw new UsageError(`There is no fault ${only}: there are ${CASES.map(({ name }) => name).join(', ')}`);
+  const unmountable = named.some(({ fault }) => fault.small) ? cannotMount() : undefined;
+  const chosen = named.filter(({ fault }) => unmountable === undefined || !fault.small);
+  if (chosen.length === 0) throw new UsageError(`${only} fills a small disk of its own, and none can be mounted here: ${unmountable}`);
+  const brokers: 1 | 3 = choiceOption('brokers', values.brokers, ['1', '3'], '1') === '3' ? 3 : 1;
+  return {
+    values,
+    chosen,
+    unmountable,
+    brokers,
+    rounds: wholeOption('rounds', values.rounds, 1) ?? chosen.length,
+    first: wholeOption('seed', values.seed, 0) ?? 1,
+  };
+});
 // What was started ends with this process: see Platform and startKafka.
 for (const signal of ['SIGINT', 'SIGTERM'] as const) process.on(signal, () => process.exit(130));
-
-function usage(why: string): void {
-  console.error(`${why} See npm run chaos -- --help.`);
-  process.exitCode = 2;
-}
+if (values.help) console.log(HELP);
+else process.exitCode = (await play()) ? EXIT.ok : EXIT.failed;
 
 async function play(): Promise<boolean> {
   const plan = Array.from({ length: rounds }, (_, at) => {

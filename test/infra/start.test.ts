@@ -1,5 +1,5 @@
 /** npm start as far as it is pure: what is typed, ports, Java's versions, whose a process is, and what --reset may delete. */
-import { spawn } from 'node:child_process';
+import { spawn, spawnSync } from 'node:child_process';
 import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
@@ -39,6 +39,11 @@ describe('what is typed', () => {
     [[], { EVENKEEL_PORT: '65535' }, 'got 65535'],
   ])('%j with %j is refused: %s', (args, env, why) => {
     expect(() => parseOptions(args, env)).toThrow(why);
+  });
+  test('wrongly, nothing is begun, one line says so, and the exit code is that of a wrong call', () => {
+    const { status, stdout, stderr } = spawnSync(process.execPath, ['infra/start.mjs', '--resett'], { encoding: 'utf8' });
+    expect([status, stdout]).toEqual([2, '']);
+    expect(stderr).toMatch(/^\S+ Unknown option '--resett'\. npm start -- --help says what there is\.\n$/);
   });
 });
 

@@ -1,5 +1,7 @@
 /** `npm run sim`: worlds by seed, one again, or with a bug planted. Exits 1 when an invariant broke, or when a mutant was not caught. */
-import { parseArgs, styleText } from 'node:util';
+import { styleText } from 'node:util';
+import { UsageError } from '#services/cli/command.ts';
+import { optionsOf, wholeOption } from '../options.ts';
 import { FAULTS, type Fault } from './faults.ts';
 import { MUTANTS, type Mutant } from './mutants.ts';
 import { type Report, simulate } from './run.ts';
@@ -13,6 +15,8 @@ const HELP = `npm run sim -- [--seeds N] [--from N] [--seed N] [--mutant NAME|al
   --mutant NAME  plant a bug and show which seed catches it, and how; all: each in turn
   --json         one JSON object on standard output, for machines
 
+Exit codes: 0 every world kept every invariant, or the mutant was caught; 1 not; 2 the call was wrong.
+
 Examples:
   npm run sim -- --seeds 1000
   npm run sim -- --seed 42
@@ -25,36 +29,23 @@ const PROGRESS_MS = 5_000;
 /** Of one world, so many problems are told: the first is the cause. */
 const TOLD = 5;
 
-function wrong(what: string): never {
-  console.error(`${what}. See npm run sim -- --help`);
-  process.exit(2);
-}
-
 const OPTIONS = {
   seeds: { type: 'string' },
-  from: { type: 'string', default: '1' },
+  from: { type: 'string' },
   seed: { type: 'string' },
   mutant: { type: 'string' },
   json: { type: 'boolean', default: false },
-  help: { type: 'boolean', default: false },
+  help: { type: 'boolean', short: 'h', default: false },
 } as const;
 
-function parse() {
-  try {
-    return parseArgs({ options: OPTIONS }).values;
-  } catch (error) {
-    return wrong((error as Error).message);
-  }
-}
-const values = parse();
-
-function whole(name: string, text: string): number {
-  const number = Number(text);
-  if (Number.isSafeInteger(number) && number >= 0) return number;
-  return wrong(`--${name} ${text} is not a whole number`);
-}
-const first = values.seed === undefined ? whole('from', values.from) : whole('seed', values.seed);
-const count = values.seed === undefined ? whole('seeds', values.seeds ?? '100') : 1;
+const { values, first, count } = optionsOf('sim', OPTIONS, (values) => {
+  if (values.seed !== undefined && (values.seeds ?? values.from) !== undefined) throw new UsageError('--seed is one world, --seeds and --from are many');
+  const one = wholeOption('seed', values.seed, 0);
+  const [from, many] = [wholeOption('from', values.from, 0) ?? 1, wholeOption('seeds', values.seeds, 1) ?? 100];
+  if (values.mutant !== undefined && values.mutant !== 'all' && !MUTANTS.some(({ name }) => name === values.mutant))
+    throw new UsageError(`there is no mutant ${values.mutant}. There are: all, ${MUTANTS.map(({ name }) => name).join(', ')}`);
+  return { values, first: one ?? from, count: one === undefined ? many : 1 };
+});
 const say = (text: string): void => {
   if (!values.json) console.log(text);
 };
@@ -120,10 +111,6 @@ async function hunt(mutant: Mutant): Promise<Caught> {
 
 async function mutants(name: string): Promise<number> {
   const wanted = MUTANTS.filter((mutant) => name === 'all' || mutant.name === name);
-  if (wanted.length === 0) {
-    console.error(`there is no mutant ${name}. There are: all, ${MUTANTS.map((mutant) => mutant.name).join(', ')}`);
-    return 2;
-  }
   const caught: Caught[] = [];
   for (const mutant of wanted) caught.push(await hunt(mutant));
   if (values.json) console.log(JSON.stringify({ mutants: caught }));
