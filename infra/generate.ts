@@ -3,7 +3,7 @@ import { mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { basename, dirname } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { ERRORS } from '#schemas/errors.ts';
-import { POLICY } from '#schemas/policy.ts';
+import { OTHER_POLICY, POLICY } from '#schemas/policy.ts';
 import { SHAPES } from '#schemas/records.ts';
 import { QUOTAS, TENANT_QUOTAS, TOPICS } from '#schemas/topics.ts';
 import { settingsTable } from '#services/config.ts';
@@ -60,7 +60,10 @@ const TABLES: Readonly<Record<string, () => string>> = {
   policy: () =>
     table(
       ['Field', 'Set by', 'Bounds', 'Default', 'Unit'],
-      Object.entries(POLICY).map(([name, { by, min, max, fallback, unit }]) => row(`\`${name}\``, by, `${min} to ${max}`, fallback, unit)),
+      [
+        ...Object.entries(POLICY).map(([name, { by, min, max, fallback, unit }]) => row(`\`${name}\``, by, `${min} to ${max}`, fallback, unit)),
+        ...Object.entries(OTHER_POLICY).map(([name, { by, bounds, fallback, unit }]) => row(`\`${name}\``, by, bounds, fallback, unit)),
+      ],
     ),
   exits: () =>
     table(

@@ -91,11 +91,22 @@ function parseKeys(value: unknown): Policy['producerKeys'] {
   });
 }
 
-function parseReference(name: string, value: unknown, by: Setter): string {
-  if (by !== 'operator') throw invalid(name, 'only the operator sets it');
+function parseReference(value: unknown): string {
   if (typeof value !== 'string' || (value !== '' && !SECRET_REFERENCE.test(value)))
-    throw invalid(name, 'the name of a secret: up to 64 small letters, digits, ._-; empty for none');
+    throw invalid('modelKey', 'the name of a secret: up to 64 small letters, digits, ._-; empty for none');
   return value;
+}
+
+type OtherField = { readonly by: Setter; readonly bounds: string; readonly fallback: string; readonly unit: string; parse(value: unknown): unknown };
+/** Fields that are no numbers. */
+export const OTHER_POLICY = {
+  producerKeys: { by: 'operator', bounds: `at most ${MAX_PRODUCER_KEYS}`, fallback: 'none', unit: 'kid and Ed25519 public key', parse: parseKeys },
+  modelKey: { by: 'operator', bounds: 'at most 64 characters', fallback: 'the platform’s', unit: 'name of a secret', parse: parseReference },
+} as const satisfies { readonly [K in Exclude<keyof Policy, NumberName>]: OtherField };
+
+function parseOther(name: keyof typeof OTHER_POLICY, value: unknown, by: Setter): unknown {
+  if (by !== OTHER_POLICY[name].by) throw invalid(name, 'only the operator sets it');
+  return OTHER_POLICY[name].parse(value);
 }
 
 /**
@@ -106,10 +117,9 @@ export function applyPolicy(current: Policy, changes: unknown, by: Setter): Poli
   if (typeof changes !== 'object' || changes === null || Array.isArray(changes)) throw invalid('', 'an object of fields');
   const next: Record<string, unknown> = { ...current };
   for (const [name, value] of Object.entries(changes)) {
-    if (name === 'producerKeys') next[name] = parseKeys(value);
-    else if (name === 'modelKey') next[name] = parseReference(name, value, by);
-    else if (Object.hasOwn(POLICY, name)) next[name] = parseNumber(name as NumberName, value, by);
-    else throw invalid(name, `unknown field; there are ${[...Object.keys(POLICY), 'producerKeys', 'modelKey'].join(', ')}`);
+    if (Object.hasOwn(POLICY, name)) next[name] = parseNumber(name as NumberName, value, by);
+    else if (Object.hasOwn(OTHER_POLICY, name)) next[name] = parseOther(name as keyof typeof OTHER_POLICY, value, by);
+    else throw invalid(name, `unknown field; there are ${[...Object.keys(POLICY), ...Object.keys(OTHER_POLICY)].join(', ')}`);
   }
   return next as Policy;
 }
