@@ -63,7 +63,8 @@ export class QueuePages {
       }
       write(into, page);
       if (full) this.#changed.get(page.tenant)?.delete(page.number);
-      if (!held) this.#cache.set(page.tenant, page.key, page.now);
+      if (held) this.#cache.forget(page.tenant, page.key);
+      else this.#cache.set(page.tenant, page.key, page.now);
     }
     if (!full) this.#changed = new Map();
     this.#pages = kept;

@@ -52,3 +52,25 @@ test('they hold what waits, each with its time, whether written at once, held ba
     { numRuns: 200 },
   );
 });
+
+// Of more tenants than a fold keeps accounts of, some writes hold nothing back, and the next ones do.
+test('a page that was full and written while others are held back is changed as it stands in the store, not as it was kept before', async () => {
+  const store = await memoryStores().open(0);
+  const [acme] = TENANTS as [TenantId];
+  const pages = new QueuePages(store);
+  const write = (held: boolean) => {
+    const writes: Write[] = [];
+    pages.writes(writes, held);
+    store.write(writes, emptyMeta(1, 1));
+  };
+  const arrive = (from: number, to: number) => {
+    for (let order = from; order < to; order++) pages.set(acme, order, { order, due: undefined, item: `c_${order}` });
+  };
+  arrive(0, 8);
+  write(false);
+  arrive(8, 16);
+  write(true);
+  pages.set(acme, 0, undefined);
+  write(false);
+  expect(readQueue(store, acme, 0, 2).waiting.map(({ order }) => order)).toEqual(Array.from({ length: 15 }, (_, at) => at + 1));
+});
