@@ -237,12 +237,10 @@ export class Overlay<A, R, K, I extends Row, E, X extends Work> {
   #set(cell: Cell, after: unknown): void {
     this.#changes.push({ cell, previous: cell.after });
     cell.after = after;
-    if (cell.touched) return;
+    if (!cell.touched) this.#touched.push(cell);
     cell.touched = true;
-    this.#touched.push(cell);
-    if (cell.unwritten) return;
+    if (!cell.unwritten) this.#unwritten.push(cell);
     cell.unwritten = true;
-    this.#unwritten.push(cell);
   }
 
   #setItem(cell: Cell, before: R | undefined, after: R | undefined): void {
