@@ -322,13 +322,13 @@ class PartitionTask<A, R, K, I extends Row, E, X extends Work> implements Task<A
     this.#store = undefined;
     const { store, ...from } = await recover(this.#recovery, this.#log, kept);
     this.#store = store;
-    report.recovered?.({ ...from, ms: clock.monotonic() - started });
-    // A process that was stopped meanwhile may have lost the partition: nothing of it may follow the new owner's commits (invariant 6).
-    if (clock.monotonic() - asked > OWNED_FOR_MS) await this.#mustOwn();
     // Before anything is awaited: whoever peeks now must not see rows of before the recovery.
     this.#overlay = new Overlay(machine, this.#store);
     this.#due = new DueIndex(this.#store);
     this.#meta = this.#store.meta ?? emptyMeta(machine.version, partitions);
+    report.recovered?.({ ...from, ms: clock.monotonic() - started });
+    // A process that was stopped meanwhile may have lost the partition: nothing of it may follow the new owner's commits (invariant 6).
+    if (clock.monotonic() - asked > OWNED_FOR_MS) await this.#mustOwn();
     this.#time.observe(this.#meta.time);
     await this.#openingBatch();
     this.#rebuild(this.#store);

@@ -1,5 +1,6 @@
 import { expect, test } from 'vitest';
 import { createCodec, localSchemas } from '#schemas/codec.ts';
+import { EvenkeelError } from '#schemas/errors.ts';
 import type { ConversationId, PersonId, RequestId, TenantId } from '#schemas/ids.ts';
 import { openTask } from '#streams/engine/task.ts';
 import { MemoryBroker, type MemoryLogOptions, memoryLog } from '#streams/memory/partition-log.ts';
@@ -160,4 +161,34 @@ test('a task that is closed aborts what it runs at once, though its transaction 
   expect(aborted).toBe(1);
   hanging.resolve();
   await Promise.all([closing, second]);
+});
+
+test('whoever peeks while a task opens again sees what the log says, also where the group is asked once more', async () => {
+  let [now, lost] = [0, false];
+  const seen: unknown[] = [];
+  const network = {
+    async pass(operation: string) {
+      if (operation === 'open' && lost) now += 10_000;
+      if (operation !== 'committed' || !lost || seen.length > 0) return;
+      seen.push('a reply is lost');
+      throw new EvenkeelError('commit_failed', 'commit reply lost');
+    },
+  };
+  const stage = () => {
+    try {
+      return task.peek({ tenant, mark: 'r_1' }).mark?.stage;
+    } catch (error) {
+      return (error as EvenkeelError).code;
+    }
+  };
+  const owned = () => {
+    if (lost) seen.push(stage());
+    return true;
+  };
+  const task = await taskOf(new MemoryBroker(() => 1_000_000 + now), () => now, { owned, network });
+  await task.offer(created, { topic: 'tenant.commands', from: 0, next: 1 });
+  lost = true;
+  await task.offer({ ...late, appended: 1_000_000, deadlineMs: 60_000 }, { topic: 'support.requests', from: 0, next: 1, at: 1_000_000 });
+  expect(seen).toEqual(['a reply is lost', undefined, 'running']);
+  await task.close();
 });
