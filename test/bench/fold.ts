@@ -5,6 +5,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
+import { MEMORY } from '#infra/local/parts.mjs';
 import { createCodec, localSchemas } from '#schemas/codec.ts';
 import { startKafka, type TestKafka } from '../start-kafka.ts';
 import type { Recovered } from './fold-task.ts';
@@ -58,10 +59,12 @@ function* costs(tenants: ReturnType<typeof tenantsByPartition>[number], each: nu
   }
 }
 
+/** As a runtime is started (infra/local/parts.mjs). */
 async function recoverOnce(kafka: TestKafka, dir: string): Promise<Recovered> {
   const program = fileURLToPath(new URL('fold-task.ts', import.meta.url));
   const asked = JSON.stringify({ kafka, group: 'bench', dir, keep: false });
-  const { stdout } = await promisify(execFile)(process.execPath, [...profiling(), program, asked], { maxBuffer: 1e7 });
+  const env = { ...process.env, ...MEMORY.env, NODE_COMPILE_CACHE: join(dir, '..', 'compiled') };
+  const { stdout } = await promisify(execFile)(process.execPath, [...MEMORY.args, ...profiling(), program, asked], { maxBuffer: 1e7, env });
   return JSON.parse(stdout.trim().split('\n').at(-1) ?? '') as Recovered;
 }
 
@@ -78,6 +81,8 @@ export async function fold(): Promise<Report> {
   const kafka = await startKafka();
   try {
     await provisionTopics(kafka);
+    // A former life, when there was nothing yet, leaves its compiled code.
+    await recoverOnce(kafka, join(dir, 'stores'));
     const tenants = tenantsByPartition(TENANTS);
     await writeHistory(kafka, createCodec(schemas), 'bench', (partition) => costs(tenants[partition] ?? [], each));
     const ours = await recoverOnce(kafka, join(dir, 'stores'));
@@ -93,7 +98,7 @@ export async function fold(): Promise<Report> {
 
 function report(events: number, ours: Recovered, streams: Awaited<ReturnType<typeof kafkaStreamsFold>>): Report {
   const rate = events / ours.seconds;
-  const [processing, restoring] = [streams.processed / streams.process_seconds, streams.restored / streams.restore_seconds];
+  const [processing, restoring] = [streams.processed, streams.restored].map(({ records, seconds }) => records / seconds) as [number, number];
   return {
     name: 'fold',
     figures: {
@@ -103,7 +108,7 @@ function report(events: number, ours: Recovered, streams: Awaited<ReturnType<typ
       events_per_second: round(rate),
       memory_mb: ours.memory_mb,
       streams_processing_per_second: round(processing),
-      streams_restored_records: streams.restored,
+      streams_restored_records: streams.restored.records,
       streams_restore_per_second: round(restoring),
       against_streams_restore: round(rate / restoring, 2),
     },

@@ -5,12 +5,8 @@ import { downloadJars, jarsOf, KAFKA } from '#infra/local/download.mjs';
 import { ensureJava, findJava } from '#infra/local/java.mjs';
 import type { TestKafka } from '../../start-kafka.ts';
 
-export type StreamsFigures = {
-  readonly processed: number;
-  readonly process_seconds: number;
-  readonly restored: number;
-  readonly restore_seconds: number;
-};
+export type StreamsLife = { readonly records: number; readonly seconds: number };
+export type StreamsFigures = { readonly processed: StreamsLife; readonly restored: StreamsLife };
 export type StreamsFold = {
   readonly kafka: TestKafka;
   readonly topic: string;
@@ -29,8 +25,11 @@ export async function kafkaStreamsFold({ kafka, topic, schemaId, events, stateDi
   await downloadJars(NAME, here('pom.xml'), console.error);
   const { username, password } = kafka.admin;
   const args = [kafka.brokers.join(','), username, password, topic, String(schemaId), String(events), stateDir];
-  const out = await run(findJava(), ['-Xmx1g', '-cp', `${jarsOf(NAME)}/*`, here('KafkaStreamsFold.java'), ...args]);
-  return JSON.parse(out.trim().split('\n').at(-1) ?? '') as StreamsFigures;
+  const live = async (life: 'process' | 'restore') => {
+    const out = await run(findJava(), ['-Xmx1g', '-cp', `${jarsOf(NAME)}/*`, here('KafkaStreamsFold.java'), life, ...args]);
+    return JSON.parse(out.trim().split('\n').at(-1) ?? '') as StreamsLife;
+  };
+  return { processed: await live('process'), restored: await live('restore') };
 }
 
 function run(command: string, args: readonly string[]): Promise<string> {
