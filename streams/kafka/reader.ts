@@ -17,7 +17,7 @@ const MAX_WAIT_MS = 500;
 const CROWDED_WAIT_MS = 25;
 const READ_WAIT_MS = 100;
 /** One `read` has a partition to itself: fewer round trips, and less of each answer cut off within a batch. */
-const READ_BYTES = 4 * 1_048_576;
+const READ_BYTES = 1_048_576;
 /** Handed on in such slices: between two of them this thread takes in what has come of the next answer. */
 const SLICE_BYTES = 256 * 1_024;
 /** In one answer: more come than one waits for each of them. */
