@@ -33,7 +33,7 @@ import type { Agent } from './turns.ts';
 import { watchedLog } from './watched-log.ts';
 
 /** Messages that came and whose turns have not begun: as many as are asked of a busy machine at once, of 2 KiB at most. */
-const KEPT_OPEN = 8_192;
+const KEPT_OPEN = 2_048;
 const KNOWLEDGE = 'support.knowledge';
 const TOPICS = { history: 'tenant.events', words: 'support.steps' };
 
