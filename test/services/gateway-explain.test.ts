@@ -5,7 +5,7 @@ import type { AddressInfo } from 'node:net';
 import { afterEach, expect, test } from 'vitest';
 import type { ConversationId } from '#schemas/ids.ts';
 import { tenantId } from '#schemas/ids.ts';
-import { placesFrom } from '#services/gateway/explain.ts';
+import { placesFrom } from '#services/gateway/places.ts';
 import { CALL_HEADER, isSigned, signCall } from '#services/internal.ts';
 
 const masterKey = randomBytes(32);
