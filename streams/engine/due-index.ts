@@ -15,6 +15,8 @@ export class DueIndex {
   #first: Instant | undefined = 0;
   /** Keys before it were handed out since the last write. */
   #from = '';
+  /** In the pages handed out since then, the first that was not yet due. */
+  #later = Number.POSITIVE_INFINITY;
 
   constructor(view: View) {
     this.#view = view;
@@ -22,24 +24,29 @@ export class DueIndex {
 
   /** Rows that are due at `now`, those of the earliest keys first: `most`, or a page of a queue more, and then there may be others. */
   until(now: Instant, most: number): readonly Row[] {
-    if (this.#first === undefined || this.#first > now) return [];
+    const first = this.next(now);
+    if (first === undefined || first > now) return [];
     const rows: Row[] = [];
     for (const [key] of this.#view.scan('due', this.#from, most, dueLimit(now))) {
       if (rows.length >= most) break;
       this.#from = `${key}\0`;
       const page = duePage(key);
       if (page === undefined) rows.push(dueRow(key));
-      else
-        for (const { item, due } of waitingIn(page, this.#view.get('queue', page)))
-          if (due !== undefined && due <= now) rows.push({ tenant: tenantOf(page), item });
+      else this.#page(rows, page, now);
     }
     return rows;
+  }
+
+  /** In a page that was handed out something else is due by now: its next key comes with a write. */
+  isPressing(now: Instant): boolean {
+    return this.#later <= now;
   }
 
   /** The store was written. */
   written(writes: readonly Write[]): void {
     if (this.#from !== '') this.#first = 0;
     this.#from = '';
+    this.#later = Number.POSITIVE_INFINITY;
     for (const { table, key, value } of writes)
       if (table === 'due' && value !== undefined) this.#first = Math.min(this.#first ?? Number.POSITIVE_INFINITY, dueTime(key));
   }
@@ -51,5 +58,12 @@ export class DueIndex {
       this.#first = first && dueTime(first[0]);
     }
     return this.#first;
+  }
+  #page(rows: Row[], page: string, now: Instant): void {
+    for (const { item, due } of waitingIn(page, this.#view.get('queue', page))) {
+      if (due === undefined) continue;
+      if (due <= now) rows.push({ tenant: tenantOf(page), item });
+      else this.#later = Math.min(this.#later, due);
+    }
   }
 }

@@ -179,7 +179,8 @@ class PartitionTask<A, R, K, I extends Row, E, X extends Work> implements Task<A
           if (this.#fair.asking) await this.#othersTurn();
           const idle = !more && this.#inbox.size === 0 && !this.#snapshots.waiting;
           const late = this.#options.clock.monotonic() - this.#wroteAt >= WRITE_EVERY_MS;
-          if (idle || late || this.#closing || this.#overlay.isPressing(this.#time.now())) this.#write();
+          const now = this.#time.now();
+          if (idle || late || this.#closing || this.#due.isPressing(now) || this.#overlay.isPressing(now)) this.#write();
           if (idle) await this.#sleep(wakeAt);
         } catch (error) {
           this.#inbox.putBack(entries);

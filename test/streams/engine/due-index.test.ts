@@ -72,6 +72,17 @@ test('before anything can be due the store is not asked', async () => {
   expect(scans()).toBe(before);
 });
 
+test('before anything can be due the store is asked once, also by a task that is never idle and asks for no time to wake', async () => {
+  const { index, write, scans } = await indexOf(50, 60);
+  for (let now = 10; now < 50; now++) expect(index.until(now, 10)).toEqual([]);
+  expect(scans()).toBe(1);
+  expect(index.until(50, 10)).toEqual([{ tenant: 'acme', item: 'c_50' }]);
+  write([], [50]);
+  const before = scans();
+  for (let now = 50; now < 60; now++) expect(index.until(now, 10)).toEqual([]);
+  expect(scans()).toBe(before + 1);
+});
+
 test('with nothing due, nothing is waited for', async () => {
   const { index } = await indexOf();
   expect(index.next(10)).toBeUndefined();

@@ -192,3 +192,88 @@ test('whoever peeks while a task opens again sees what the log says, also where 
   expect(seen).toEqual(['a reply is lost', undefined, 'running']);
   await task.close();
 });
+
+const written = () => new Promise((resolve) => setImmediate(resolve));
+
+/** A task that is never idle for twenty transactions once `begin` was called; `each` hears of each as it commits. */
+async function underLoad(monotonic: () => number, each: (round: number) => void) {
+  let [round, next] = [-1, 0];
+  const offer = (input: typeof late) => task.offer(input, { topic: 'support.requests', from: next, next: ++next, at: 1_000_000 });
+  const refused = () => offer({ ...late, mark: `r_late_${next}` as RequestId });
+  const network = {
+    async pass(operation: string) {
+      if (operation !== 'committed' || round < 0) return;
+      each(round++);
+      // There is always more to do.
+      if (round < 20) refused().catch(() => undefined);
+    },
+  };
+  const broker = new MemoryBroker(() => 1_000_000 + monotonic());
+  const task = await taskOf(broker, monotonic, { owned: () => true, network });
+  await task.offer(created, { topic: 'tenant.commands', from: 0, next: 1 });
+  const begin = async () => {
+    round = 0;
+    await refused();
+    await written();
+  };
+  const batches = () => history(broker).filter(({ name }) => name === 'batch').length;
+  return { task, offer, begin, batches };
+}
+
+// Two that wait side by side share a page of the queue, and its one due key.
+test('under load, too, a deadline falls on time after another of the same page', async () => {
+  let now = 0;
+  const seen: unknown[] = [];
+  const stages = () => [1, 2].map((at) => task.peek({ tenant, mark: `r_${at}` }).mark?.stage);
+  const { task, offer, begin } = await underLoad(
+    () => now,
+    (round) => {
+      if (round === 5 || round === 10) seen.push(stages());
+      if (round === 5) now = 370;
+    },
+  );
+  const ask = (at: number, deadlineMs: number) =>
+    offer({ ...late, item: `c_${at}` as ConversationId, mark: `r_${at}` as RequestId, appended: 1_000_000, deadlineMs });
+  await Promise.all([ask(0, 60_000), ask(1, 300), ask(2, 350)]);
+  await written();
+  now = 320;
+  await begin();
+  expect(seen).toEqual([
+    ['finished', 'queued'],
+    ['finished', 'finished'],
+  ]);
+  await task.close();
+});
+
+test('under load the store is written once a second, and when the load is over', async () => {
+  let now = 0;
+  const behind: number[] = [];
+  const { task, begin, batches } = await underLoad(
+    () => now,
+    (round) => {
+      behind.push(batches() - (task.store.meta?.batch ?? 0));
+      if (round === 9) now = 5_000;
+    },
+  );
+  await written();
+  await begin();
+  // As the tenth commits a second has passed.
+  expect(behind).toEqual([...Array.from({ length: 10 }, (_, at) => at + 1), ...Array.from({ length: 10 }, (_, at) => at + 1)]);
+  expect(task.store.meta?.batch).toBe(batches());
+  await task.close();
+});
+
+test('a task that is closed under load has written what it committed', async () => {
+  let closing: Promise<void> | undefined;
+  const { task, begin, batches } = await underLoad(
+    () => 0,
+    (round) => {
+      if (round === 5) closing = task.close();
+    },
+  );
+  await written();
+  const { store } = task;
+  await begin();
+  await closing;
+  expect(store.meta?.batch).toBe(batches());
+});
