@@ -64,16 +64,15 @@ async function lastManifest({ codec, topic }: Restoring, log: ReadLog): Promise<
   for await (const { records } of log.read(topic, Math.max(0, (await log.end(topic)) - TAIL)))
     for (const { key, value, offset } of records) {
       const slot = SLOTS.find((name) => key === manifestKey(name));
-      const manifest = slot === undefined || value === null ? undefined : readManifest(codec, value);
-      found = slot !== undefined && manifest ? { slot, manifest, offset } : undefined;
+      const manifest = slot === undefined || value === null ? undefined : readRecord(codec, value);
+      found = slot !== undefined && manifest?.type === 'snapshot_manifest' ? { slot, manifest, offset } : undefined;
     }
   return found;
 }
 
-function readManifest(codec: RowCodec<SnapshotRecord>, value: Uint8Array): Manifest | undefined {
+function readRecord(codec: RowCodec<SnapshotRecord>, value: Uint8Array): SnapshotRecord | undefined {
   try {
-    const record = codec.decode(value);
-    return record.type === 'snapshot_manifest' ? record : undefined;
+    return codec.decode(value);
   } catch {
     // The survey says what is wrong.
     return undefined;
@@ -98,10 +97,10 @@ class Loading {
     this.#filling = emptyMeta(RESTORING, restoring.partitions);
   }
 
-  /** Another snapshot's chunk is passed over. */
+  /** Another snapshot's chunk is passed over, and one that cannot be read. */
   add(value: Uint8Array): void {
-    const record = this.#restoring.codec.decode(value);
-    if (record.type === 'snapshot_chunk' && record.snapshot === this.#manifest.snapshot && this.parts < this.#manifest.parts) this.#load(record);
+    const record = readRecord(this.#restoring.codec, value);
+    if (record?.type === 'snapshot_chunk' && record.snapshot === this.#manifest.snapshot && this.parts < this.#manifest.parts) this.#load(record);
   }
 
   /** @throws EvenkeelError `record_unreadable` */

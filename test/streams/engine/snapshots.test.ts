@@ -184,6 +184,19 @@ describe('a partition is opened', () => {
     await desk.task.close();
   });
 
+  test.each([0, 1])('by a survey when chunk %i of what the topic ends with cannot be read', async (part) => {
+    const world = new World();
+    const hash = await world.history(2);
+    const { slot } = await world.newest();
+    const at = world.records.findLastIndex(({ key }) => key === `${slot}/${part}`);
+    // Of a schema that nobody has registered here.
+    world.records[at] = { ...(world.records[at] as Rec), value: Buffer.from([0, 0, 1, 1, 1, 1]) };
+    const { desk, recovered, ...found } = await opened(world);
+    expect([found.hash, recovered?.source]).toEqual([hash, 'snapshot']);
+    expect(found.warnings.at(-1)).toContain(`chunk ${part} of`);
+    await desk.task.close();
+  });
+
   test('again from a snapshot after a crash in the middle of loading one', async () => {
     const world = new World();
     const hash = await world.history();
