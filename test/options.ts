@@ -1,6 +1,7 @@
 /** The options of a test program: what is wrong is one line that says what there is, and exit 2. */
 import type { ParseArgsOptionsConfig } from 'node:util';
 import { integerOption, noPositionals, parseOptions, UsageError } from '#services/cli/command.ts';
+import { endWithReader } from '#services/cli/terminal.ts';
 import { EXIT } from '#services/exit.ts';
 
 /** @param read reads the options; the program goes on with what it returns */
@@ -9,6 +10,7 @@ export function optionsOf<const O extends ParseArgsOptionsConfig, T>(
   options: O,
   read: (values: ReturnType<typeof parseOptions<O>>['values']) => T,
 ): T {
+  endWithReader();
   try {
     const { values, positionals } = parseOptions(process.argv.slice(2), options);
     noPositionals(positionals);

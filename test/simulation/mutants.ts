@@ -175,6 +175,12 @@ const IN_THE_SOURCE: readonly Mutant[] = [
     ...edit('engine/task.ts', 'this.#running.adopt(wanted);', 'this.#running.adopt([]);'),
   },
   {
+    name: 'effects-begun-anew',
+    what: 'what runs is called again when its partition is opened again in the same process',
+    caught: /effects: attempt \d+ of .* is called twice/,
+    ...edit('engine/running.ts', 'const keep = new Set(', 'this.abortAll();\n    const keep = new Set('),
+  },
+  {
     name: 'last-slots-for-nobody',
     what: 'the slots that are kept are kept from all',
     caught: /liveness: /,
