@@ -71,6 +71,19 @@ export class Desk {
     return response.status;
   }
 
+  /** Over HTTP, by the first gateway, through to the answer. */
+  // biome-ignore lint/suspicious/noExplicitAny: a test looks at what the gateway really says.
+  async ask(tenant: TenantId, token: string): Promise<any> {
+    const response = await fetch(`${this.#urls[0]}/v1/requests`, {
+      method: 'POST',
+      headers: { authorization: `Bearer ${token}`, 'content-type': 'application/json', prefer: 'wait=30' },
+      body: JSON.stringify({ message: QUESTION }),
+    });
+    const json = (await response.json()) as { request_id: string };
+    if (response.status < 300) this.acknowledged.push({ tenant, request: json.request_id, said: 'queued' });
+    return json;
+  }
+
   /** Straight over Kafka, under the tenant's own signature. */
   async publish(tenant: TenantId, deadlineMs: number | null = null): Promise<void> {
     const { codec, partitions, masterKey } = this.#platform;
