@@ -101,11 +101,24 @@ test('of what waits in a queue exactly those are due whose own time has come, an
   expect(index.next(10)).toBe(50);
   expect(index.until(49, 10)).toEqual([]);
   expect(index.until(65, 10)).toEqual(rows('c_1', 'c_16'));
+  // The first page has more: a write brings its next key.
+  expect([69, 70].map((now) => index.isPressing(now))).toEqual([false, true]);
   const after: Write[] = [];
   pages.set('acme' as never, 1, undefined);
   pages.writes(after, false);
   store.write(after, META);
   index.written(after);
+  expect(index.isPressing(70)).toBe(false);
   expect(index.next(55)).toBe(60);
   expect(index.until(65, 10)).toEqual(rows('c_16'));
+});
+
+test('of many that are due at once a page of a queue more than was asked for is handed out, and the others the next time', async () => {
+  const store = await memoryStores().open(0);
+  const [pages, writes]: [QueuePages, Write[]] = [new QueuePages(store), []];
+  for (let order = 0; order < 40; order++) pages.set('acme' as never, order, { order, due: 50, item: `c_${order}` });
+  pages.writes(writes, false);
+  store.write(writes, META);
+  const index = new DueIndex(store);
+  expect([1, 2, 3, 4].map(() => index.until(60, 10).length)).toEqual([16, 16, 8, 0]);
 });

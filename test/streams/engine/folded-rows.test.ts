@@ -41,9 +41,9 @@ function life(tenant: TenantId, n: number): readonly Event[] {
   ];
 }
 
-/** Lives of several requests, interleaved: each number takes the next event of that request. */
+/** Lives of several requests, interleaved: each number takes the next event of that request. Tenants choose their ids, and these the same. */
 const histories = fc.array(fc.nat(11), { maxLength: 80 }).map((picks) => {
-  const lives = Array.from({ length: 12 }, (_, n) => [...life(`tenant-${n % 4}` as TenantId, n)]);
+  const lives = Array.from({ length: 12 }, (_, n) => [...life(`tenant-${n % 4}` as TenantId, Math.floor(n / 4))]);
   return picks.flatMap((n) => lives[n]?.shift() ?? []);
 });
 

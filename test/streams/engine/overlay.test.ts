@@ -87,6 +87,21 @@ const expired = (n: number): Event => ({
   citations: 0,
 });
 
+test('of an input that is taken back nothing stays, whatever it did one after the other', async () => {
+  const { overlay, decide, write } = await overStore();
+  decide(queued(0));
+  overlay.committed();
+  write();
+  decide(queued(1));
+  const row = { tenant, item: 'c_0', mark: 'r_0' };
+  const [state, head, runs] = [overlay.state(row), overlay.head(tenant), overlay.runningDelta];
+  for (const event of [held(0), queued(2), held(1)]) overlay.apply(event, 1_000);
+  expect([overlay.head(tenant), overlay.runningDelta]).toEqual(['c_2', 2]);
+  overlay.rollback();
+  expect(overlay.state(row)).toEqual(state);
+  expect([overlay.head(tenant), overlay.runningDelta]).toEqual([head, runs]);
+});
+
 test('rows that wait to be written stay, whatever else is read meanwhile', async () => {
   const { store, overlay, decide, write } = await overStore();
   decide(queued(0));

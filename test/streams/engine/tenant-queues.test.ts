@@ -112,6 +112,21 @@ test('the head is the first that waits, whatever was added, taken, taken back an
   );
 });
 
+test('of a long queue what is no longer kept read is read again, none of it left out', async () => {
+  const both = new Both(await memoryStores().open(0));
+  const [acme] = TENANTS as [TenantId];
+  expect(both.queues.head(acme)).toBeUndefined();
+  for (const most of [200, 250]) {
+    while (both.waiting.get(acme)?.at(-1) !== most - 1) both.arrive(acme);
+    both.write();
+  }
+  for (let order = 0; order < 250; order++) {
+    expect(both.queues.head(acme)).toBe(itemAt(order));
+    both.remove(acme, order);
+  }
+  expect(both.queues.head(acme)).toBeUndefined();
+});
+
 test('a thousand taken in one transaction are read once', async () => {
   const store = await memoryStores().open(0);
   const [acme] = TENANTS as [TenantId];
