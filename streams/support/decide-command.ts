@@ -2,7 +2,7 @@
 import type { Command } from '#schemas/commands.ts';
 import { commandDigest } from '#schemas/digest.ts';
 import { type ErrorCode, EvenkeelError } from '#schemas/errors.ts';
-import type { Event, EventOf } from '#schemas/events.ts';
+import { type Event, type EventOf, WINDOWS } from '#schemas/events.ts';
 import type { Instant, MicroUsd } from '#schemas/ids.ts';
 import { applyPolicy, DEFAULT_POLICY, type Policy } from '#schemas/policy.ts';
 import type { Rows } from './evolve.ts';
@@ -33,9 +33,11 @@ export function decideCommand({ account, mark }: Rows, command: Command, now: In
       return [{ type: 'tenant_resumed', ...head }];
     case 'grant_budget': {
       const { window, amount, tokens } = command;
-      const wrong = wrongAmount({ amount, tokens });
+      const key = keyOf(window, windowKeys(now));
+      const { granted, grantedTokens } = balance(account, window, key);
+      const wrong = wrongAmount({ amount, tokens }) ?? wrongSum('grants', granted + amount, grantedTokens + tokens);
       if (wrong) return refuse('amount_invalid', wrong);
-      return [{ type: 'budget_granted', ...head, window, key: keyOf(window, windowKeys(now)), amount: amount as MicroUsd, tokens }];
+      return [{ type: 'budget_granted', ...head, window, key, amount: amount as MicroUsd, tokens }];
     }
     case 'report_refusals': {
       const { by, limitName, count, since } = command;
@@ -58,14 +60,16 @@ function recordCost(account: Account, command: Extract<Command, { type: 'record_
   const wrong = wrongAmount({ amount, tokens });
   if (wrong) return refuse('amount_invalid', wrong);
   if (kind === 'outside' && (amount < 0 || tokens < 0)) return refuse('amount_invalid', 'amount: a cost is not negative; a correction may be');
-  const total = balance(account, 'total', 'total');
-  if (Math.abs(total.settled + amount) > MOST_IN_ALL || Math.abs(total.settledTokens + tokens) > MOST_IN_ALL)
-    return refuse('amount_invalid', 'amount: the sum of all costs would pass its bound');
   if (!REFERENCE.test(reference)) return refuse('body_invalid', 'reference: up to 100 letters, digits and ._:/+@-');
   const at = incurredAt ?? now;
   if (at > now + CLOCKS_APART_MS) return refuse('body_invalid', 'incurred_at: a fact is not of the future');
   if (at < now - OLDEST_FACT_MS)
     return refuse('body_invalid', `incurred_at: at most ${OLDEST_FACT_MS / DAY_MS} days ago, for as long as a repeat is known by its key`);
+  for (const window of WINDOWS) {
+    const { settled, settledTokens } = balance(account, window, keyOf(window, windowKeys(at)));
+    const beyond = wrongSum('costs', settled + amount, settledTokens + tokens);
+    if (beyond) return refuse('amount_invalid', beyond);
+  }
   const fact = { amount: amount as MicroUsd, tokens, kind, reference, incurredAt };
   return [{ type: 'outside_cost_recorded', ...head, ...windowKeys(at), ...fact }];
 }
@@ -86,6 +90,11 @@ const MOST_IN_ALL = 8e15;
 function wrongAmount(amounts: Readonly<Record<string, number>>): string | undefined {
   const wrong = Object.entries(amounts).find(([, amount]) => !Number.isSafeInteger(amount) || Math.abs(amount) > MOST);
   return wrong && `${wrong[0]}: a whole number, at most ${MOST}`;
+}
+
+/** A balance beyond what a number holds could be written by no task, and its partition would stand. */
+function wrongSum(of: 'costs' | 'grants', money: number, tokens: number): string | undefined {
+  return Math.max(Math.abs(money), Math.abs(tokens)) > MOST_IN_ALL ? `amount: the sum of all ${of} would pass its bound` : undefined;
 }
 
 function withPolicy(

@@ -5,6 +5,7 @@ import type { Event, StepCalls, StepKind } from '#schemas/events.ts';
 import type { ConversationId, MicroUsd, PersonId, RequestId } from '#schemas/ids.ts';
 import type { Input } from '#streams/support/input.ts';
 import { windowKeys } from '#streams/support/ledger.ts';
+import { rows } from '#streams/support/state.ts';
 import { LedgerWorld, TENANT } from './ledger-world.ts';
 
 const NOON = Date.UTC(2026, 10, 24, 12);
@@ -91,6 +92,19 @@ describe('budgets: a hold fits into every window, in money and in tokens', () =>
     expect(when(dispatch(2), NOON + DAY)[0]).toMatchObject({ amount: 20_000, day: '2026-11-25' });
     when(request(3, NOON + DAY), NOON + DAY);
     expect(when(dispatch(3), NOON + DAY)).toEqual([]);
+  });
+
+  test('given as much as a balance can hold, then one more grant or cost is refused, whatever order they came in, and the account can be written', () => {
+    const most = 1e15;
+    const { world, when } = given(create());
+    const first = (input: Input) => when(input)[0]?.type;
+    for (let at = 0; at < 8; at++) expect(first(grant(`g${at}`, 'day', most, most))).toBe('budget_granted');
+    expect(when(grant('more', 'day', 1))).toMatchObject([{ type: 'command_refused', code: 'amount_invalid', field: expect.stringContaining('all grants') }]);
+    const yesterday = { kind: 'correction', incurredAt: NOON - DAY } as const;
+    for (let at = 0; at < 8; at++)
+      expect([first(cost(`c${at}`, most)), first(cost(`y${at}`, -most, yesterday))]).toEqual(Array(2).fill('outside_cost_recorded'));
+    expect(when(cost('more-cost', 1))).toMatchObject([{ type: 'command_refused', code: 'amount_invalid', field: expect.stringContaining('all costs') }]);
+    expect(() => rows.account.encode(world.account)).not.toThrow();
   });
 
   test('given a hold of yesterday, when it settles today, then yesterday pays', () => {
