@@ -53,7 +53,7 @@ function citation(value: unknown): Citation {
 
 /** The platform's own verdicts; anything else is a failure of the call. */
 const REFUSALS = new Set([409, 429, 503]);
-const REFUSAL_CODES = new Set(['tenant_suspended', 'deadline_expired']);
+const REFUSAL_CODES = new Set(['tenant_suspended', 'tenant_unknown', 'deadline_expired']);
 
 export function refusedAtTheDoor(status: number, body: unknown): Answer | undefined {
   const { request_id, code, title, detail } = fields(body);

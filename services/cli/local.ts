@@ -112,11 +112,15 @@ export async function kafkaAccess(principal: string): Promise<Access> {
   const registryUrl = settingOf('registryUrl') ?? moved(SETTINGS.registryUrl.fallback as string, registry);
   const place = { brokers, tls: settingOf('kafkaTls') ?? false, registryUrl };
   if (username !== undefined && password !== undefined) return { ...place, username, password };
-  const known = (await passwordsOf(principal))[principal];
+  const all = await passwordsOf(principal);
+  const known = all[principal];
   if (typeof known === 'string') return { ...place, username: principal, password: known };
+  const others = Object.keys(all).length > 0;
   throw new CommandError(
     `There is no password for the Kafka principal ${principal} here.`,
-    `${START} On a cluster of your own, set KAFKA_BROKERS, KAFKA_USERNAME, KAFKA_PASSWORD and SCHEMA_REGISTRY_URL.`,
+    others
+      ? 'Does the tenant exist, and was it made here? npm run tenant -- list shows the tenants, npm run tenant -- create makes one with its principals.'
+      : `${START} On a cluster of your own, set KAFKA_BROKERS, KAFKA_USERNAME, KAFKA_PASSWORD and SCHEMA_REGISTRY_URL.`,
   );
 }
 

@@ -62,7 +62,10 @@ export class Operator {
   }
 }
 
+const AS_HELP_SAYS = 'npm run tenant -- --help says what each command takes.';
 const NEXT: Readonly<Record<string, string>> = {
+  body_invalid: AS_HELP_SAYS,
+  amount_invalid: AS_HELP_SAYS,
   tenant_exists: 'See it with npm run tenant -- show <tenant>; change its policy with npm run tenant -- policy <tenant> --set field=value.',
   not_found: 'npm run tenant -- list shows the tenants, npm run replay -- timeline --tenant <tenant> its requests.',
   tenant_unknown: 'npm run tenant -- list shows the tenants; npm run tenant -- create <tenant> makes one.',

@@ -195,7 +195,7 @@ export const tenant: Command = {
     '  --set <field>=<value>    any field of the policy; may be repeated',
     '  --expected-version <n>   refused when the policy has changed since that version',
     'suspend, resume <tenant>   suspended, it is refused at the door, and what waits goes on waiting',
-    'grant <tenant>             more budget in the present window',
+    'grant <tenant>             more budget in the present window; a negative amount takes it back',
     '  --window day|month|total --amount <dollars> --tokens <n>',
     'cost <tenant>              a cost from outside, or a correction: a fact, it may overrun a budget',
     `  --amount <dollars> --tokens <n> --kind ${COST_KINDS.join('|')}`,

@@ -5,7 +5,7 @@ import { expect, test, vi } from 'vitest';
 import type { Terminal } from '#services/cli/command.ts';
 import { dispatch } from '#services/cli/dispatch.ts';
 import { Gateway } from '#services/cli/gateway.ts';
-import { Operator } from '#services/cli/operator.ts';
+import { checked, Operator } from '#services/cli/operator.ts';
 
 // Read when the command line is loaded: nothing was started there.
 vi.hoisted(() => {
@@ -42,4 +42,10 @@ test('a gateway that takes a command and does not answer: it may be done, and th
   await expect(asked).rejects.toMatchObject({ message: 'The gateway has not answered within 0.05 s.', next: expect.stringContaining('--key refill-1') });
   server.closeAllConnections();
   server.close();
+});
+
+test('what the gateway will not take: what is wrong, and where it stands what is right', () => {
+  const refused = (code: string) => () => checked({ status: 400, body: { title: 'No', detail: 'amount: too much', code, offset: 7 } });
+  for (const code of ['body_invalid', 'amount_invalid'])
+    expect(refused(code)).toThrow(expect.objectContaining({ message: 'No: amount: too much (offset 7).', next: expect.stringContaining('--help') }));
 });

@@ -210,6 +210,7 @@ describe('what the gateway says', () => {
     const answer = refusedAtTheDoor(429, { code: 'rate_limited', title: 'Too many requests a second', detail: '20 a second' });
     expect(answer).toMatchObject({ outcome: 'refused', reason: 'rate_limited', cost_micro_usd: 0, detail: 'Too many requests a second: 20 a second' });
     expect(refusedAtTheDoor(403, { code: 'tenant_suspended' })).toMatchObject({ outcome: 'refused', reason: 'tenant_suspended' });
+    expect(refusedAtTheDoor(403, { code: 'tenant_unknown' })).toMatchObject({ outcome: 'refused', reason: 'tenant_unknown' });
     expect(refusedAtTheDoor(401, {})).toBeUndefined();
     expect(refusedAtTheDoor(403, { code: 'forbidden' })).toBeUndefined();
   });
