@@ -29,11 +29,12 @@ afterEach(async () => {
   await provider.stop();
   provider.behaviour.clear();
   provider.calls.length = 0;
+  provider.usage = USAGE;
 });
 
 /** A journal that keeps what each attempt has cost: nothing, its result's price, or its worst case. */
 function ledger(left = 20_000) {
-  const attempts: { readonly step: string; readonly code: string; readonly cost: number }[] = [];
+  const attempts: { readonly step: string; readonly code: string; readonly cost: number; readonly tokens?: readonly number[] }[] = [];
   const spent = () => attempts.reduce((sum, { cost }) => sum + cost, 0);
   return {
     attempts,
@@ -46,8 +47,8 @@ function ledger(left = 20_000) {
     state: () => undefined,
     async step<T>(step: string, { worstCase }: StepAsk, call: StepCall<T>): Promise<T> {
       try {
-        const { value, cost } = await call({ cap: worstCase }, never);
-        attempts.push({ step, code: 'ok', cost });
+        const { value, cost, inputTokens, outputTokens } = await call({ cap: worstCase }, never);
+        attempts.push({ step, code: 'ok', cost, tokens: [inputTokens, outputTokens] });
         return value;
       } catch (error) {
         const failed = error as CallFailed;
@@ -104,6 +105,20 @@ test('a provider that says nothing of its usage is not free', async () => {
   provider.set('mute_usage');
   const { steps } = await bench().ask();
   expect(steps.spent).toBeGreaterThan(20);
+});
+
+// Such numbers made refunds of costs, or an account that no task could write.
+test.each([
+  [-900, 40],
+  [900, -4_000],
+  [900.5, 40],
+  [9e15, 40],
+  [900, 1e300],
+])('a usage of %d and %d tokens cannot be: it is taken at what was sent and came', async (prompt, completion) => {
+  provider.usage = { prompt_tokens: prompt, completion_tokens: completion };
+  const { steps } = await bench().ask();
+  expect(steps.spent).toBeGreaterThan(20);
+  for (const tokens of steps.attempts[0]?.tokens ?? [Number.NaN]) expect(tokens > 0 && tokens < 5_000 && Number.isInteger(tokens)).toBe(true);
 });
 
 describe('the full model fails, the cheaper one answers', () => {

@@ -13,6 +13,8 @@ export class BadProvider {
   readonly calls: Call[] = [];
   /** By model, or by `key model`. */
   readonly behaviour = new Map<string, Behaviour | ((call: number, prompt: string) => Behaviour)>();
+  /** What it says that a call has used. */
+  usage: object = USAGE;
   #server: Server | undefined;
   #port = 0;
 
@@ -57,7 +59,7 @@ export class BadProvider {
     this.calls.push({ model, key, maxTokens: max_tokens, said });
     const json = (status: number, body: unknown, headers = {}) =>
       response.writeHead(status, { 'content-type': 'application/json', ...headers }).end(JSON.stringify(body));
-    const text = JSON.stringify(completion(model, said === 'mute_usage'));
+    const text = JSON.stringify(completion(model, said === 'mute_usage' ? undefined : this.usage));
     if (said === 'stall') return;
     if (said === 'ok' || said === 'mute_usage') json(200, JSON.parse(text));
     else if (said === 'slow') setTimeout(() => json(200, JSON.parse(text)), SLOW_MS);
@@ -73,7 +75,7 @@ export class BadProvider {
   }
 }
 
-function completion(model: string, mute: boolean) {
+function completion(model: string, usage: object | undefined) {
   const message = { role: 'assistant', content: `As the documentation says, this is how it is done (${model}) [1].` };
-  return { id: 'x', object: 'chat.completion', created: 1, model, choices: [{ index: 0, message, finish_reason: 'stop' }], ...(mute ? {} : { usage: USAGE }) };
+  return { id: 'x', object: 'chat.completion', created: 1, model, choices: [{ index: 0, message, finish_reason: 'stop' }], ...(usage && { usage }) };
 }

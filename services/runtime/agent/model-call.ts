@@ -106,11 +106,18 @@ async function attempt<T extends object>(parts: CallParts, asked: Asked<T>, made
   const { prompt, worstCase, worstTokens } = fitting ?? NONE;
   return journal.step(STEP_OF[rung], { worstCase, worstTokens, kind: 'read', priceVersion }, async (_grant, signal) => {
     const { text, usage } = await call(parts, asked, fitting ?? NONE, made, signal);
-    // A provider that says nothing of its usage is taken at what was sent and came.
-    const { inputTokens = model.tokens(INSTRUCTIONS + prompt), outputTokens = model.tokens(text) } = usage;
+    // A provider that says nothing of its usage, or what cannot be, is taken at what was sent and came.
+    const inputTokens = believed(usage.inputTokens) ?? model.tokens(INSTRUCTIONS + prompt);
+    const outputTokens = believed(usage.outputTokens) ?? model.tokens(text);
     const cost = Math.min(priceOf(price, inputTokens, outputTokens), worstCase) as MicroUsd;
     return { value: asked.read(text), cost, inputTokens, outputTokens, model: model.name };
   });
+}
+
+/** No call has as many: a sum of such counts stays within what a balance can hold. */
+const MOST_TOKENS = 1e9;
+function believed(tokens: number | undefined): number | undefined {
+  return tokens !== undefined && Number.isInteger(tokens) && tokens >= 0 && tokens <= MOST_TOKENS ? tokens : undefined;
 }
 
 type Fitting = CallBound & { readonly prompt: string };
