@@ -25,8 +25,10 @@ const CHANGES = {
   examples: [EXAMPLES.policy],
   description: 'Fields of the policy; one that is unknown or out of bounds is refused with its path.',
 };
-const AMOUNT = { type: 'integer', examples: [1_000_000], description: 'Integer micro-dollars.' };
-const TOKENS = { type: 'integer', examples: [100_000] };
+/** What a number holds; the task has bounds of its own, and names them. */
+const INTEGER = { type: 'integer', minimum: Number.MIN_SAFE_INTEGER, maximum: Number.MAX_SAFE_INTEGER } as const;
+const AMOUNT = { ...INTEGER, examples: [1_000_000], description: 'Integer micro-dollars.' };
+const TOKENS = { ...INTEGER, examples: [100_000] };
 const COMMAND = { security, headers: withKey('A repeat with the same key changes nothing.') };
 const DONE = { description: 'What it did, and where that stands in the history', type: 'object', additionalProperties: true };
 const submitted = { 202: { ...DONE, description: 'Written, and not decided within five seconds' }, ...PROBLEMS(400, 401, 403, 404, 409, 422, 503) };
@@ -71,7 +73,7 @@ function policyRoutes(app: FastifyInstance, parts: GatewayParts): void {
     return command(parts, request, reply.code(201), who, 'create_tenant', tenantFor(who, request.body.tenant_id), fields);
   });
   type SetPolicy = { readonly changes: object; readonly expected_version?: number };
-  const body = object(['changes'], { changes: CHANGES, expected_version: { type: 'integer', description: 'Refused when the policy has changed since.' } });
+  const body = object(['changes'], { changes: CHANGES, expected_version: { ...INTEGER, description: 'Refused when the policy has changed since.' } });
   const set = { ...COMMAND, tags, params: TENANT, body, summary: 'Set fields of the policy', response: { 200: DONE, ...submitted } };
   app.put<{ Params: OfTenant; Body: SetPolicy }>('/v1/tenants/:tenant/policy', { schema: set }, async (request, reply) => {
     const who = await identify(parts, request);

@@ -335,6 +335,13 @@ describe('administration', () => {
     expect(other).toMatchObject({ status: 409, body: { code: 'conflict' } });
     const bad = { amount_micro_usd: 5, incurred_at: 'yesterday' };
     expect(await call(operator, 'POST', '/v1/tenants/acme/costs', bad)).toMatchObject({ status: 400, body: { code: 'body_invalid' } });
+    // More than a number holds is a wrong call, and no failure of ours that may be tried again.
+    for (const [verb, beyond] of [
+      ['grants', '{"window":"day","amount_micro_usd":1e300}'],
+      ['costs', '{"tokens":-1e17}'],
+    ] as const)
+      expect(await call(operator, 'POST', `/v1/tenants/acme/${verb}`, beyond)).toMatchObject({ status: 400, body: { code: 'body_invalid' } });
+    expect(await call(operator, 'PUT', '/v1/tenants/acme/policy', '{"changes":{},"expected_version":1e300}')).toMatchObject({ status: 400 });
     const { body } = await call(operator, 'GET', '/v1/tenants/acme');
     expect(body.budgets[0]).toMatchObject({ window: 'day', granted_micro_usd: 500, limit_micro_usd: 5_000_500 });
   });
