@@ -126,11 +126,15 @@ test('a record of an older version of its shape is resolved against today’s', 
 test('one string is never taken for another, however many are kept', () => {
   const shape = record('r', { of: string });
   const [read, write] = [decoder<{ of: string }>(shape.avro), encoder<{ of: string }>(shape.avro)];
-  // Prefixes of one another, and such that differ in one place alone.
-  const strings = Array.from({ length: 40_000 }, (_, n) => {
-    const digits = String(n).padStart(6, '0');
-    return `${'0'.repeat(n % 20)}${digits}${'x'.repeat(n % 23)}`;
-  });
+  // Prefixes of one another, and such that differ in one place alone: at the end, at the beginning, in their last word, in a word before it.
+  const prefixes = Array.from({ length: 40_000 }, (_, n) => `${'0'.repeat(n % 20)}${String(n).padStart(6, '0')}${'x'.repeat(n % 23)}`);
+  const alike = [3, 7, 8, 11, 44].flatMap((length) =>
+    Array.from({ length: 40_000 }, (_, n) => n.toString(36)).flatMap((digits) => [digits.padStart(length, '0'), digits.padEnd(length, '-')]),
+  );
+  const strings = [...prefixes, ...alike];
   const bytes = strings.map((of) => write({ of }));
-  for (let twice = 0; twice < 2; twice++) for (const [at, of] of strings.entries()) expect(read(bytes[at] as Buffer, 0, bytes[at]?.length ?? 0).of).toBe(of);
+  let wrong = 0;
+  for (let twice = 0; twice < 2; twice++)
+    for (const [at, of] of strings.entries()) wrong += Number(read(bytes[at] as Buffer, 0, bytes[at]?.length ?? 0).of !== of);
+  expect(wrong).toBe(0);
 });
