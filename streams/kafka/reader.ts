@@ -335,7 +335,7 @@ export class Reader {
 }
 
 /** What of an answer lies before `end`, in pieces; `next`: the position after all of it. */
-function* slices(records: readonly Rec[], next: Offset, end: Offset): Generator<Batch> {
+export function* slices(records: readonly Rec[], next: Offset, end: Offset): Generator<Batch> {
   let [slice, bytes]: [Rec[], number] = [[], 0];
   for (const record of records) {
     if (record.offset >= end) break;
