@@ -244,6 +244,18 @@ const IN_THE_SOURCE: readonly Mutant[] = [
     ),
   },
   {
+    name: 'row-left-behind',
+    what: 'a write of the store leaves a row out, and its position goes on',
+    caught: /invariant 3/,
+    ...edit('engine/task.ts', 'const writes = this.#overlay.writes();', 'const writes = this.#overlay.writes().slice(1);'),
+  },
+  {
+    name: 'words-from-behind-them',
+    what: 'words are kept as if they stood behind the transaction that brought them',
+    caught: /invariant 3: the words of/,
+    ...edit('engine/task.ts', 'this.#settle(round, entries, wordsFrom);', 'this.#settle(round, entries, this.#meta.positions.words);'),
+  },
+  {
     name: 'changes-of-a-dead-letter-kept',
     what: 'an input that fails half-way leaves what it changed',
     caught: /invariant/,
