@@ -13,7 +13,8 @@ while (refused === '') {
     refused = (error as Error).message;
   }
 }
+const held = store.meta?.batch;
 await store.close();
 const again = await stores.open(0);
-console.log(JSON.stringify({ written: batch, refused, found: again.meta?.batch }));
+console.log(JSON.stringify({ written: batch, refused, held, found: again.meta?.batch }));
 await again.close();

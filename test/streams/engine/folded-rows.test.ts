@@ -6,9 +6,11 @@ import type { ConversationId, MicroUsd, PersonId, RequestId, TenantId } from '#s
 import { emptyMeta, Folder, RESTORING } from '#streams/engine/fold.ts';
 import { FoldedRows } from '#streams/engine/folded-rows.ts';
 import { Overlay } from '#streams/engine/overlay.ts';
+import type { Write } from '#streams/engine/ports.ts';
 import { SeenKeys } from '#streams/engine/seen-keys.ts';
 import { stateHash } from '#streams/engine/state-hash.ts';
 import { memoryStores } from '#streams/memory/store.ts';
+import { MESSAGE_STEP } from '#streams/support/outputs.ts';
 import { support } from '#streams/support/support.ts';
 
 const machine = support(createCodec(localSchemas()));
@@ -89,6 +91,32 @@ test('whoever asks for rows that are not there, or for very many, fills no memor
   for (let n = 0; n < 1_000; n++) expect(rows.state({ tenant: `tenant-${n + 2}` as TenantId, item: `c_${n}`, mark: `r_${n}` }).mark).toBeUndefined();
   for (let n = 0; n < 100; n++) expect(rows.state({ tenant, item: `c_${n}`, mark: `r_${n}` }).mark).toMatchObject({ stage: 'queued' });
   expect(rows.size).toBeLessThanOrEqual(12);
+});
+
+test('of many tenants no more accounts stay than are to be kept, and what they hold is counted on', async () => {
+  const store = await memoryStores().open(0);
+  const rows = new FoldedRows(machine, store, 10);
+  for (let n = 0; n < 300; n++) {
+    for (const event of life(`tenant-${n % 100}` as TenantId, Math.floor(n / 100)).slice(0, 1)) rows.apply(event, 1_000);
+    store.write(rows.writes(), emptyMeta(1, 1));
+    rows.committed();
+    expect(rows.size).toBeLessThanOrEqual(10 + 12);
+  }
+  for (let n = 0; n < 100; n++) expect(rows.state({ tenant: `tenant-${n}` as TenantId }).account.queued).toBe(3);
+});
+
+test('words go with the request that ended, from a store that held them already', async () => {
+  const store = await memoryStores().open(0);
+  const fold = (events: readonly Event[], more: readonly Write[] = []) => {
+    const rows = new FoldedRows(machine, store);
+    for (const event of events) rows.apply(event, 1_000);
+    store.write([...rows.writes(), ...more], emptyMeta(1, 1));
+  };
+  const tenant = 'tenant-1' as TenantId;
+  const kept = (n: number) => ({ table: 'words' as const, key: `${tenant}/r_${n}/${MESSAGE_STEP}`, value: new Uint8Array(9) });
+  fold([...life(tenant, 0).slice(0, 1), ...life(tenant, 1).slice(0, 1)], [kept(0), kept(1)]);
+  fold(life(tenant, 0).slice(1));
+  expect(store.scan('words', '', 9).map(([key]) => key)).toEqual([kept(1).key]);
 });
 
 test('a key that was seen is never taken for a new one, and a new one seldom for a seen one', () => {
