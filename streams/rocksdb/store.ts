@@ -119,7 +119,7 @@ class RocksStore implements Store {
   scan(table: Table, from: string, limit: number, to?: string): readonly (readonly [string, Uint8Array])[] {
     // The binding hands out one row where none is asked for.
     if (limit <= 0) return [];
-    const iterator = this.#db._iterator({ gte: fullKey(table, from), lt: to === undefined ? tableEnd(table) : fullKey(table, to), ...BUFFERS });
+    const iterator = this.#iterator({ gte: fullKey(table, from), lt: to === undefined ? tableEnd(table) : fullKey(table, to) });
     try {
       const { rows } = iterator._nextvSync(limit);
       return pairs(rows).map(([key, value]) => [key.subarray(2).toString(), value] as const);
@@ -131,7 +131,7 @@ class RocksStore implements Store {
   /** One iterator, one seek a tenant. */
   heads(table: Table, from: string, tenants: number): readonly (readonly [string, Uint8Array])[] {
     const found: (readonly [string, Uint8Array])[] = [];
-    const iterator = this.#db._iterator({ gte: fullKey(table, from), lt: tableEnd(table), ...BUFFERS });
+    const iterator = this.#iterator({ gte: fullKey(table, from), lt: tableEnd(table) });
     try {
       for (let at = fullKey(table, from); found.length < tenants; ) {
         iterator._seekSync(at);
@@ -189,7 +189,7 @@ class RocksStore implements Store {
 
   /** An iterator of RocksDB sees the moment at which it was made. */
   entries(): IterableIterator<readonly [Table, string, Uint8Array]> {
-    const iterator = this.#db._iterator({ gte: Buffer.from('a'), lt: Buffer.from('~'), ...BUFFERS });
+    const iterator = this.#iterator({ gte: Buffer.from('a'), lt: Buffer.from('~') });
     const rows = rowsOf(iterator);
     // A generator that was never begun runs no `finally`.
     let begun = false;
@@ -209,12 +209,17 @@ class RocksStore implements Store {
     };
   }
 
+  #iterator(bounds: { readonly gte: Buffer; readonly lt: Buffer }): RocksIterator {
+    this.#mustBeOpen();
+    return this.#db._iterator({ ...bounds, ...BUFFERS });
+  }
+
   #read(keys: readonly Uint8Array[]): readonly (Uint8Array | undefined)[] {
     this.#mustBeOpen();
     return binding.db_get_many_sync(this.#database, keys, null);
   }
 
-  /** The functions below the class ask nothing: on a closed store they would end the process. */
+  /** The binding asks nothing: on a closed store its functions and iterators would end the process. */
   #mustBeOpen(): void {
     if (this.#db.status !== 'open') throw new EvenkeelError('unavailable', 'the store is closed');
   }

@@ -90,6 +90,13 @@ describe('a store on RocksDB', () => {
     expect([held, found]).toEqual([written, written]);
   }, 30_000);
 
+  test('that was closed says so to whoever still asks it, and the process lives on', async () => {
+    const store = await rocksStores(directory()).open(0);
+    await store.close();
+    const asked = [() => store.get('queue', ''), () => store.scan('queue', '', 1), () => store.heads('queue', '', 1), () => store.entries()];
+    for (const ask of asked) expect(ask).toThrow('the store is closed');
+  });
+
   test('that is open already in this process says so, and nobody throws it away', async () => {
     const at = directory();
     const [stores, others] = [rocksStores(at), rocksStores(at)];
