@@ -7,7 +7,7 @@ export default defineConfig({
     reporters: ['default', './test/reporter.ts'],
     projects: [
       { test: { name: 'habits', include: ['test/habits.test.ts'] } },
-      { test: { name: 'unit', include: ['test/{schemas,streams,services,infra,chaos}/**/*.test.ts', 'test/contract/*-{memory,rocksdb}.test.ts'] } },
+      { test: { name: 'unit', include: ['test/{schemas,streams,services,infra,chaos,bench}/**/*.test.ts', 'test/contract/*-{memory,rocksdb}.test.ts'] } },
       { test: { name: 'simulation', include: ['test/simulation/**/*.test.ts'], testTimeout: 240_000 } },
       {
         test: {

@@ -1,6 +1,6 @@
 /** The options of a test program: what is wrong is one line that says what there is, and exit 2. */
 import type { ParseArgsOptionsConfig } from 'node:util';
-import { integerOption, noPositionals, parseOptions, UsageError } from '#services/cli/command.ts';
+import { integerOption, parseOptions, UsageError } from '#services/cli/command.ts';
 import { endWithReader } from '#services/cli/terminal.ts';
 import { EXIT } from '#services/exit.ts';
 
@@ -8,13 +8,12 @@ import { EXIT } from '#services/exit.ts';
 export function optionsOf<const O extends ParseArgsOptionsConfig, T>(
   command: string,
   options: O,
-  read: (values: ReturnType<typeof parseOptions<O>>['values']) => T,
+  read: (values: ReturnType<typeof parseOptions<O>>['values'], positionals: readonly string[]) => T,
 ): T {
   endWithReader();
   try {
     const { values, positionals } = parseOptions(process.argv.slice(2), options);
-    noPositionals(positionals);
-    return read(values);
+    return read(values, positionals);
   } catch (error) {
     if (!(error instanceof UsageError)) throw error;
     console.error(`${error.message}. See npm run ${command} -- --help`);

@@ -3,12 +3,13 @@ import type { TenantId } from '#schemas/ids.ts';
 import { DEFAULT_POLICY } from '#schemas/policy.ts';
 import { partitionOf } from '#schemas/topics.ts';
 import { Load } from './load.ts';
+import { REQUESTS_ASKED, SMALL } from './options.ts';
 import { pace } from './pace.ts';
 import { OPEN_POLICY } from './pipeline.ts';
 import { BenchPlatform } from './platform.ts';
-import { quantile, type Report, round, SMALL, say } from './report.ts';
+import { quantile, type Report, round, say } from './report.ts';
 
-const BACKLOG = Number(process.argv.find((each) => each.startsWith('--requests='))?.slice(11) ?? (SMALL ? 30_000 : 1_000_000));
+const BACKLOG = REQUESTS_ASKED ?? (SMALL ? 30_000 : 1_000_000);
 const CHUNK = 5_000;
 const PARTITION = 0;
 const CAP = 24;

@@ -1,10 +1,12 @@
 /** A runtime whose agent is one step of constant words that takes its time and has a price: from one to four thousand micro-dollars, by tenant. */
 import { setTimeout as delay } from 'node:timers/promises';
-import type { MicroUsd } from '#schemas/ids.ts';
+import type { MicroUsd, TenantId } from '#schemas/ids.ts';
 import { runMain } from '#services/ops.ts';
 import { startRuntime } from '#services/runtime/start.ts';
 import type { Agent } from '#services/runtime/turns.ts';
-import { costOf } from './fair.ts';
+
+/** Those who wait all at once (fair.ts) cost from one to four thousand, everybody else the same. */
+const costOf = (tenant: TenantId): number => (tenant.startsWith('dear-') ? 1_000 * (1 + (Number(tenant.slice(5)) % 4)) : 1_000);
 
 function pricedAgent(delayMs: number): Agent {
   return async ({ tenant, degraded }, journal) => {

@@ -1,7 +1,5 @@
 /** One tenant that asks far more than its share: over Kafka with its own key and principal, and over HTTP with its own token. */
-import { join } from 'node:path';
 import { Pool } from 'undici';
-import { freePort } from '#infra/local/wait.mjs';
 import type { TenantId } from '#schemas/ids.ts';
 import type { Policy } from '#schemas/policy.ts';
 import { producerPrincipal } from '#schemas/topics.ts';
@@ -10,7 +8,6 @@ import { provisionTenant } from '#streams/kafka/admin.ts';
 import { createKafka } from '#streams/kafka/client.ts';
 import { createSender, type RecordSender } from '#streams/kafka/producer.ts';
 import { SigningProducer } from '../signed-request.ts';
-import { BenchIssuer } from './issuer.ts';
 import { pause } from './pace.ts';
 import type { BenchPlatform } from './platform.ts';
 
@@ -28,7 +25,6 @@ export class Flood {
   readonly #signer = new SigningProducer();
   /** Made beforehand: signing is no work of the flooder's that others should notice. */
   readonly #made: Output[] = [];
-  readonly #issuer = new BenchIssuer();
   #sender!: RecordSender;
   #pool!: Pool;
   #token = '';
@@ -42,18 +38,15 @@ export class Flood {
     return this.#signer.policy;
   }
 
-  /** Starts the gateway, and gives the tenant its principal. */
-  async open(): Promise<void> {
-    const { kafka, dir } = this.#platform;
+  /** Gives the tenant its principal. `url`: of a gateway that takes `token`. */
+  async open(url: string, token: string): Promise<void> {
+    const { kafka } = this.#platform;
     const settings = { brokers: kafka.brokers, ...kafka.admin, clientId: 'bench.provision' };
     const username = producerPrincipal(this.#tenant);
     await provisionTenant({ kafka: this.#platform.client('admin'), settings, tenant: this.#tenant, passwords: { [username]: PASSWORD } });
     this.#sender = createSender(createKafka({ brokers: kafka.brokers, username, password: PASSWORD, clientId: 'bench.flood' }));
-    const [issuers, port] = [join(dir, 'issuers.json'), await freePort()];
-    this.#issuer.writeTo(issuers);
-    await this.#platform.run('gateway', 'services/gateway/main.ts', 'gateway', { EVENKEEL_HTTP_PORT: String(port), EVENKEEL_ISSUERS_FILE: issuers });
-    this.#token = await this.#issuer.token({ tenant: this.#tenant, role: 'end_user', subject: 'flooder' });
-    this.#pool = new Pool(`http://127.0.0.1:${port}`, { connections: CONNECTIONS });
+    this.#token = token;
+    this.#pool = new Pool(url, { connections: CONNECTIONS });
   }
 
   /** So many records for the Kafka half of what is run next. */
@@ -61,8 +54,8 @@ export class Flood {
     while (this.#made.length < count) this.#made.push(this.#sign());
   }
 
-  /** Half over each way, until `done`. Resolves with what was really offered. */
-  async run(ratePerS: number, done: Promise<unknown>): Promise<Offered> {
+  /** Half over each way, or all over HTTP, until `done`. Resolves with what was really offered. */
+  async run(ratePerS: number, done: Promise<unknown>, overKafka = 0.5): Promise<Offered> {
     const offered = { kafka: 0, http: 0, perS: 0, taken: 0, refused: 0, failed: 0 };
     const began = performance.now();
     let [ended, unanswered] = [false, 0];
@@ -70,9 +63,9 @@ export class Flood {
       ended = true;
     });
     while (!ended) {
-      const due = Math.floor(((performance.now() - began) / 2_000) * ratePerS);
-      for (; offered.kafka < due; offered.kafka++) this.#publish().catch(() => offered.failed++);
-      const calls = Math.min(due - offered.http, MOST_UNANSWERED - unanswered);
+      const due = ((performance.now() - began) / 1_000) * ratePerS;
+      for (; offered.kafka < Math.floor(due * overKafka); offered.kafka++) this.#publish().catch(() => offered.failed++);
+      const calls = Math.min(Math.floor(due * (1 - overKafka)) - offered.http, MOST_UNANSWERED - unanswered);
       unanswered += calls;
       offered.http += calls;
       for (let call = 0; call < calls; call++) void this.#post(offered).finally(() => unanswered--);

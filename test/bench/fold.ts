@@ -23,8 +23,9 @@ import {
   type Written,
   writeHistory,
 } from './history.ts';
+import { SMALL } from './options.ts';
 import { kafkaStreamsFold } from './peers/kafka-streams.ts';
-import { type Report, SMALL } from './report.ts';
+import type { Report } from './report.ts';
 
 const EVENTS = SMALL ? 200_000 : 2_000_000;
 const TENANTS = 10_000;

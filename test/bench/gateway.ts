@@ -5,7 +5,6 @@
  */
 import { type ChildProcess, spawn } from 'node:child_process';
 import { randomUUID } from 'node:crypto';
-import { join } from 'node:path';
 import autocannon from 'autocannon';
 import { freePort, listens, until } from '#infra/local/wait.mjs';
 import { requestId, tenantSecret } from '#schemas/digest.ts';
@@ -13,11 +12,12 @@ import type { TenantId } from '#schemas/ids.ts';
 import { withAdmin } from '#streams/kafka/client.ts';
 import { Reader } from '#streams/kafka/reader.ts';
 import { BenchIssuer } from './issuer.ts';
+import { SMALL } from './options.ts';
 import { pause } from './pace.ts';
 import { startLiteLlm } from './peers/litellm.ts';
 import { OPEN_POLICY } from './pipeline.ts';
 import { BenchPlatform } from './platform.ts';
-import { type Report, round, SMALL, say } from './report.ts';
+import { type Report, round, say } from './report.ts';
 
 const TENANTS = 8;
 const PERSON = 'ann';
@@ -82,11 +82,9 @@ class Door {
   /** Without a runtime: the one that has created the tenants is ended. */
   static async open(platform: BenchPlatform): Promise<Door> {
     const tenants = await platform.tenants(TENANTS, OPEN_POLICY);
-    const [issuer, issuers, port] = [new BenchIssuer(), join(platform.dir, 'issuers.json'), await freePort()];
-    issuer.writeTo(issuers);
+    const issuer = new BenchIssuer();
     await startRuntime(platform);
-    await platform.run('gateway', 'services/gateway/main.ts', 'gateway', { EVENKEEL_HTTP_PORT: String(port), EVENKEEL_ISSUERS_FILE: issuers });
-    const url = `http://127.0.0.1:${port}`;
+    const url = await issuer.startGateway(platform);
     const tokens = await Promise.all(tenants.map(async (tenant) => [tenant, await issuer.token({ tenant, role: 'end_user', subject: PERSON })] as const));
     for (const [tenant, token] of tokens) await until(`${tenant} to be known`, 30_000, () => answersOnce(url, token));
     await platform.end('runtime');

@@ -4,6 +4,7 @@
  */
 import type { TenantId } from '#schemas/ids.ts';
 import { type Ask, Load, livesOf, type Made } from './load.ts';
+import { REQUESTS_ASKED } from './options.ts';
 import { pause } from './pace.ts';
 import { bareLoop } from './peers/bare.ts';
 import { type Written, writtenBy } from './peers/written.ts';
@@ -11,7 +12,7 @@ import { BenchPlatform } from './platform.ts';
 import { quantile, type Report, round } from './report.ts';
 
 const TENANTS = 40;
-const REQUESTS = Number(process.argv.find((each) => each.startsWith('--requests='))?.slice(11) ?? 120_000);
+const REQUESTS = REQUESTS_ASKED ?? 120_000;
 /** Sent and not yet answered: enough to keep every partition busy, too little to build a backlog. */
 const OUTSTANDING = 6_000;
 const PACED_S = 10;

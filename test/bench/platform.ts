@@ -92,7 +92,6 @@ export class BenchPlatform {
 
   /** As many on each partition; with its audit topic each. */
   async tenants(count: number, policy: Partial<Policy>, audited = true): Promise<readonly TenantId[]> {
-    const { brokers, admin } = this.kafka;
     const tenants: TenantId[] = [];
     const most = Math.ceil(count / this.partitions);
     const filled = new Map<number, number>();
@@ -103,12 +102,17 @@ export class BenchPlatform {
       filled.set(partition, (filled.get(partition) ?? 0) + 1);
       tenants.push(tenant);
     }
-    const settings = { brokers, ...admin, clientId: 'bench.provision' };
-    if (audited)
-      for (const tenant of tenants)
-        await provisionTenant({ kafka: this.client('admin'), settings, tenant, passwords: { [auditPrincipal(tenant)]: 'bench-secret' } });
+    if (audited) await this.provisionAudits(tenants);
     await this.createTenants(tenants, policy);
     return tenants;
+  }
+
+  /** An audit topic each, and who may read it. */
+  async provisionAudits(tenants: readonly TenantId[]): Promise<void> {
+    const { brokers, admin } = this.kafka;
+    const settings = { brokers, ...admin, clientId: 'bench.provision' };
+    for (const tenant of tenants)
+      await provisionTenant({ kafka: this.client('admin'), settings, tenant, passwords: { [auditPrincipal(tenant)]: 'bench-secret' } });
   }
 
   async createTenants(tenants: readonly TenantId[], policy: Partial<Policy>): Promise<void> {

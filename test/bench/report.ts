@@ -8,9 +8,6 @@ export type Report = {
   readonly not_measured: readonly string[];
 };
 
-/** A size for development. */
-export const SMALL = process.argv.includes('--small');
-
 /** Progress, beside what the benchmark says at its end. */
 export const say = (line: string): void => console.error(line);
 

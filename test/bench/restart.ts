@@ -14,8 +14,9 @@ import { Reader } from '#streams/kafka/reader.ts';
 import { rocksStores } from '#streams/rocksdb/store.ts';
 import { support } from '#streams/support/support.ts';
 import { conversationId, created, event, money, PARTITIONS, personId, requestId, TOPICS, tenantsByPartition, type Written, writeHistory } from './history.ts';
+import { SMALL } from './options.ts';
 import { BenchPlatform } from './platform.ts';
-import { type Report, SMALL } from './report.ts';
+import type { Report } from './report.ts';
 
 const TENANTS = 10_000;
 const EACH = SMALL ? 10 : 100;

@@ -5,9 +5,10 @@
 import type { TenantId } from '#schemas/ids.ts';
 import { Reader } from '#streams/kafka/reader.ts';
 import { type Ask, Load } from './load.ts';
+import { SMALL } from './options.ts';
 import { OPEN_POLICY, sustained } from './pipeline.ts';
 import { BenchPlatform } from './platform.ts';
-import { type Report, round, SMALL } from './report.ts';
+import { type Report, round } from './report.ts';
 
 const TENANTS = 200;
 const EFFECT_S = 2;

@@ -35,7 +35,8 @@ import {
   type Written,
   writeHistory,
 } from './history.ts';
-import { quantile, type Report, round, SMALL, say } from './report.ts';
+import { SMALL } from './options.ts';
+import { quantile, type Report, round, say } from './report.ts';
 
 const REQUESTS = SMALL ? 30_000 : 200_000;
 const TENANTS = 4_000;

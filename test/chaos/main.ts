@@ -1,6 +1,6 @@
 /** `npm run chaos -- --rounds N`: real processes, real faults, and a judgement from the topics alone. Exits non-zero when a round failed. */
 import pc from 'picocolors';
-import { choiceOption, UsageError } from '#services/cli/command.ts';
+import { choiceOption, noPositionals, UsageError } from '#services/cli/command.ts';
 import { EXIT } from '#services/exit.ts';
 import { optionsOf, wholeOption } from '../options.ts';
 import { random } from '../simulation/time.ts';
@@ -44,7 +44,8 @@ const OPTIONS = {
   help: { type: 'boolean', short: 'h', default: false },
 } as const;
 
-const { values, chosen, rounds, first, brokers, unmountable } = optionsOf('chaos', OPTIONS, (values) => {
+const { values, chosen, rounds, first, brokers, unmountable } = optionsOf('chaos', OPTIONS, (values, positionals) => {
+  noPositionals(positionals);
   const { only } = values;
   const named = CASES.filter(({ name }) => only === undefined || name === only || name.startsWith(`${only}/`));
   if (named.length === 0) throw new UsageError(`There is no fault ${only}: there are ${CASES.map(({ name }) => name).join(', ')}`);

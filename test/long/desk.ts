@@ -1,7 +1,5 @@
 /** Several gateways and a signed Kafka producer of one tenant, and what each said to whom. */
 import { randomUUID } from 'node:crypto';
-import { join } from 'node:path';
-import { freePort } from '#infra/local/wait.mjs';
 import { requestId, tenantSecret } from '#schemas/digest.ts';
 import type { TenantId } from '#schemas/ids.ts';
 import type { Policy } from '#schemas/policy.ts';
@@ -31,14 +29,7 @@ export class Desk {
   }
 
   async startGateways(count: number): Promise<void> {
-    const issuers = join(this.#platform.dir, 'issuers.json');
-    this.#issuer.writeTo(issuers);
-    for (let at = 1; at <= count; at++) {
-      const port = await freePort();
-      const env = { EVENKEEL_HTTP_PORT: String(port), EVENKEEL_ISSUERS_FILE: issuers };
-      await this.#platform.run(`gateway-${at}`, 'services/gateway/main.ts', 'gateway', env);
-      this.#urls.push(`http://127.0.0.1:${port}`);
-    }
+    for (let at = 1; at <= count; at++) this.#urls.push(await this.#issuer.startGateway(this.#platform, `gateway-${at}`));
   }
 
   async createTenant(tenant: TenantId, policy: Partial<Policy>): Promise<void> {

@@ -1,6 +1,6 @@
 /** `npm run sim`: worlds by seed, one again, or with a bug planted. Exits 1 when an invariant broke, or when a mutant was not caught. */
 import { styleText } from 'node:util';
-import { UsageError } from '#services/cli/command.ts';
+import { noPositionals, UsageError } from '#services/cli/command.ts';
 import { optionsOf, wholeOption } from '../options.ts';
 import { FAULTS, type Fault } from './faults.ts';
 import { MUTANTS, type Mutant } from './mutants.ts';
@@ -38,7 +38,8 @@ const OPTIONS = {
   help: { type: 'boolean', short: 'h', default: false },
 } as const;
 
-const { values, first, count } = optionsOf('sim', OPTIONS, (values) => {
+const { values, first, count } = optionsOf('sim', OPTIONS, (values, positionals) => {
+  noPositionals(positionals);
   if (values.seed !== undefined && (values.seeds ?? values.from) !== undefined) throw new UsageError('--seed is one world, --seeds and --from are many');
   const one = wholeOption('seed', values.seed, 0);
   const [from, many] = [wholeOption('from', values.from, 0) ?? 1, wholeOption('seeds', values.seeds, 1) ?? 100];
