@@ -140,7 +140,7 @@ export type Change = { readonly [K in Sums]?: number } & Partial<Alerts>;
 
 const withBalances = copier(ACCOUNT, 'balances');
 
-/** In the windows named by `keys`. @throws RangeError when a balance would hold less than nothing: a fold defect */
+/** In the windows named by `keys`. @throws RangeError when a balance would hold less than nothing, or a sum be no whole number: a fold defect */
 export function post(account: Account, keys: WindowKeys, change: Change, only?: Window): Account {
   const balances = account.balances.slice();
   // Most events change balances that stay: the order and what is kept are the same as before.
@@ -151,8 +151,7 @@ export function post(account: Account, keys: WindowKeys, change: Change, only?: 
     const at = placeOf(balances, window, key);
     const before = balances[at] ?? balance(account, window, key);
     const after = changed(before, change);
-    if (after.held < 0 || after.heldTokens < 0)
-      throw new RangeError(`${account.tenant}: ${window} ${key} would hold ${after.held} micro-dollars and ${after.heldTokens} tokens`);
+    if (!isSound(after)) throw new RangeError(`${account.tenant}: no balance may be ${JSON.stringify(after)}`);
     balances[at < 0 ? balances.length : at] = after;
     same &&= at >= 0 && holds(before) === holds(after);
   }
@@ -166,6 +165,12 @@ function placeOf(balances: readonly Balance[], window: Window, key: string): num
     if (has === key && its === window) return at;
   }
   return -1;
+}
+
+/** Found while it is decided, it costs its input alone; once committed, no task could write the account. */
+function isSound({ held, heldTokens, settled, settledTokens, granted, grantedTokens }: Balance): boolean {
+  const whole = Number.isSafeInteger(settled) && Number.isSafeInteger(settledTokens) && Number.isSafeInteger(granted) && Number.isSafeInteger(grantedTokens);
+  return whole && Number.isSafeInteger(held) && Number.isSafeInteger(heldTokens) && held >= 0 && heldTokens >= 0;
 }
 
 const holds = ({ held, heldTokens }: Balance): boolean => held > 0 || heldTokens > 0;

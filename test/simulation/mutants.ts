@@ -55,7 +55,7 @@ const AT_THE_PORTS: readonly Mutant[] = [
   {
     name: 'settles-into-today',
     what: 'a hold settles in the window of its end, not of its beginning',
-    caught: /invariant 4: .* settles in the window|decision: .* would hold/,
+    caught: /invariant 4: .* settles in the window|decision: .* no balance may be/,
     ...decide((rows, input, now, right) => right(rows, input, now).map((event) => (event.type === 'hold_settled' ? { ...event, ...windowKeys(now) } : event))),
   },
   {

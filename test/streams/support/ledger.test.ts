@@ -57,5 +57,8 @@ describe('invariant 4: a hold fits in every window', () => {
 
   test('a balance never holds less than nothing', () => {
     expect(() => post(account, keys, { held: -1 })).toThrow(RangeError);
+    // No task could write it, and so none could open its partition: it must not be committed.
+    const full = post(account, keys, { settled: Number.MAX_SAFE_INTEGER });
+    expect(() => post(full, keys, { settled: 1 })).toThrow(RangeError);
   });
 });
