@@ -70,13 +70,14 @@ export async function gateway(): Promise<Report> {
 class Door {
   readonly #platform: BenchPlatform;
   readonly #url: string;
-  readonly #tokens: readonly (readonly [TenantId, string])[];
+  /** Of each tenant, and as the header says it. */
+  readonly #credentials: readonly (readonly [TenantId, string])[];
   #sent: Sent[] = [];
 
-  private constructor(platform: BenchPlatform, url: string, tokens: readonly (readonly [TenantId, string])[]) {
+  private constructor(platform: BenchPlatform, url: string, credentials: readonly (readonly [TenantId, string])[]) {
     this.#platform = platform;
     this.#url = url;
-    this.#tokens = tokens;
+    this.#credentials = credentials;
   }
 
   /** Without a runtime: the one that has created the tenants is ended. */
@@ -85,21 +86,27 @@ class Door {
     const issuer = new BenchIssuer();
     await startRuntime(platform);
     const url = await issuer.startGateway(platform);
-    const tokens = await Promise.all(tenants.map(async (tenant) => [tenant, await issuer.token({ tenant, role: 'end_user', subject: PERSON })] as const));
-    for (const [tenant, token] of tokens) await until(`${tenant} to be known`, 30_000, () => answersOnce(url, token));
+    const credentials = await Promise.all(
+      tenants.map(async (tenant) => [tenant, `Bearer ${await issuer.token({ tenant, role: 'end_user', subject: PERSON })}`] as const),
+    );
+    for (const [tenant, authorization] of credentials) await until(`${tenant} to be known`, 30_000, () => answersOnce(url, authorization));
     await platform.end('runtime');
-    return new Door(platform, url, tokens);
+    return new Door(platform, url, credentials);
   }
 
-  /** Every request has a key of its own; tenants take turns. */
-  async shoot(count: number, connections: number, prefer: string | undefined, services: readonly string[]): Promise<Shot> {
+  /** Every request has a key of its own, which is written down; tenants take turns. */
+  headers(sent: Sent[], prefer: string | undefined): () => Record<string, string> {
     let at = 0;
-    const headers = () => {
-      const [tenant, token] = this.#tokens[at++ % this.#tokens.length] as readonly [TenantId, string];
+    return () => {
+      const [tenant, authorization] = this.#credentials[at++ % this.#credentials.length] as readonly [TenantId, string];
       const key = randomUUID();
-      this.#sent.push({ tenant, key });
-      return { authorization: `Bearer ${token}`, 'idempotency-key': key, ...(prefer ? { prefer } : {}) };
+      sent.push({ tenant, key });
+      return { authorization, 'idempotency-key': key, ...(prefer ? { prefer } : {}) };
     };
+  }
+
+  async shoot(count: number, connections: number, prefer: string | undefined, services: readonly string[]): Promise<Shot> {
+    const headers = this.headers(this.#sent, prefer);
     const platform = this.#platform;
     const shot = await fire(platform, { url: this.#url, path: '/v1/requests', body: { message: QUESTION }, headers }, count, connections, services);
     say(`${prefer ?? 'with the verdict'}, ${connections} connections: ${Math.round(shot.perS)}/s`);
@@ -126,8 +133,8 @@ class Door {
 const startRuntime = (platform: BenchPlatform) =>
   platform.run('runtime', 'test/bench/constant-runtime.ts', 'runtime', { EVENKEEL_IN_FLIGHT_PER_PARTITION: '2000' });
 
-async function answersOnce(url: string, token: string): Promise<boolean> {
-  const headers = { authorization: `Bearer ${token}`, 'content-type': 'application/json', prefer: 'wait=10', 'idempotency-key': 'first' };
+async function answersOnce(url: string, authorization: string): Promise<boolean> {
+  const headers = { authorization, 'content-type': 'application/json', prefer: 'wait=10', 'idempotency-key': 'first' };
   return (await fetch(`${url}/v1/requests`, { method: 'POST', headers, body: JSON.stringify({ message: QUESTION }) })).status === 200;
 }
 
@@ -189,9 +196,8 @@ async function inTurn(platform: BenchPlatform, door: Door): Promise<{ readonly b
   const { child, port } = await bareGateway(platform);
   return alone(child, async () => {
     await until('the bare gateway', 30_000, () => listens(port));
-    // The same headers as ours: they are read, and nothing is done with them.
-    const authorization = `Bearer ${'x'.repeat(300)}`;
-    const headers = () => ({ authorization, 'idempotency-key': randomUUID(), prefer: 'respond-async' });
+    // The same headers and the same work of the client's: the bare one reads them, and does nothing with them.
+    const headers = door.headers([], 'respond-async');
     const target = { url: `http://127.0.0.1:${port}`, path: '/v1/requests', body: { message: QUESTION }, headers };
     const shots: { readonly bare: Shot; readonly submitted: Shot }[] = [];
     for (let turn = 0; turn <= TURNS; turn++) {
