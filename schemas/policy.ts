@@ -71,9 +71,8 @@ function invalid(path: string, why: string): EvenkeelError {
   return new EvenkeelError('policy_invalid', `policy.${path}: ${why}`);
 }
 
-function parseNumber(name: NumberName, value: unknown, by: Setter): number {
+function parseNumber(name: NumberName, value: unknown): number {
   const field: NumberField = POLICY[name];
-  if (by !== 'operator' && field.by === 'operator') throw invalid(name, 'only the operator sets it');
   if (!Number.isSafeInteger(value)) throw invalid(name, `an integer of ${field.unit}`);
   const number = value as number;
   if (number < field.min || number > field.max) throw invalid(name, `${field.min} to ${field.max} ${field.unit}, not ${number}`);
@@ -104,9 +103,8 @@ export const OTHER_POLICY = {
   modelKey: { by: 'operator', bounds: 'at most 64 characters', fallback: 'the platform’s', unit: 'name of a secret', parse: parseReference },
 } as const satisfies { readonly [K in Exclude<keyof Policy, NumberName>]: OtherField };
 
-function parseOther(name: keyof typeof OTHER_POLICY, value: unknown, by: Setter): unknown {
-  if (by !== OTHER_POLICY[name].by) throw invalid(name, 'only the operator sets it');
-  return OTHER_POLICY[name].parse(value);
+function isField<T extends object>(table: T, name: PropertyKey): name is keyof T {
+  return Object.hasOwn(table, name);
 }
 
 /**
@@ -117,9 +115,12 @@ export function applyPolicy(current: Policy, changes: unknown, by: Setter): Poli
   if (typeof changes !== 'object' || changes === null || Array.isArray(changes)) throw invalid('', 'an object of fields');
   const next: Record<string, unknown> = { ...current };
   for (const [name, value] of Object.entries(changes)) {
-    if (Object.hasOwn(POLICY, name)) next[name] = parseNumber(name as NumberName, value, by);
-    else if (Object.hasOwn(OTHER_POLICY, name)) next[name] = parseOther(name as keyof typeof OTHER_POLICY, value, by);
-    else throw invalid(name, `unknown field; there are ${[...Object.keys(POLICY), ...Object.keys(OTHER_POLICY)].join(', ')}`);
+    const number = isField(POLICY, name);
+    if (!number && !isField(OTHER_POLICY, name))
+      throw invalid(name, `unknown field; there are ${[...Object.keys(POLICY), ...Object.keys(OTHER_POLICY)].join(', ')}`);
+    const setter: Setter = number ? POLICY[name].by : OTHER_POLICY[name].by;
+    if (by !== 'operator' && setter === 'operator') throw invalid(name, 'only the operator sets it');
+    next[name] = number ? parseNumber(name, value) : OTHER_POLICY[name].parse(value);
   }
   return next as Policy;
 }

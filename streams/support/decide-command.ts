@@ -65,13 +65,14 @@ function recordCost(account: Account, command: Extract<Command, { type: 'record_
   if (at > now + CLOCKS_APART_MS) return refuse('body_invalid', 'incurred_at: a fact is not of the future');
   if (at < now - OLDEST_FACT_MS)
     return refuse('body_invalid', `incurred_at: at most ${OLDEST_FACT_MS / DAY_MS} days ago, for as long as a repeat is known by its key`);
+  const keys = windowKeys(at);
   for (const window of WINDOWS) {
-    const { settled, settledTokens } = balance(account, window, keyOf(window, windowKeys(at)));
+    const { settled, settledTokens } = balance(account, window, keyOf(window, keys));
     const beyond = wrongSum('costs', settled + amount, settledTokens + tokens);
     if (beyond) return refuse('amount_invalid', beyond);
   }
   const fact = { amount: amount as MicroUsd, tokens, kind, reference, incurredAt };
-  return [{ type: 'outside_cost_recorded', ...head, ...windowKeys(at), ...fact }];
+  return [{ type: 'outside_cost_recorded', ...head, ...keys, ...fact }];
 }
 
 type Head = Pick<EventOf<'tenant_suspended'>, 'tenant' | 'command' | 'by' | 'digest'>;
