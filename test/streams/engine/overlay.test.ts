@@ -2,29 +2,16 @@
 import { expect, test } from 'vitest';
 import { createCodec, localSchemas } from '#schemas/codec.ts';
 import type { Event } from '#schemas/events.ts';
-import type { ConversationId, MicroUsd, PersonId, RequestId, TenantId } from '#schemas/ids.ts';
+import type { TenantId } from '#schemas/ids.ts';
 import { emptyMeta } from '#streams/engine/fold.ts';
 import { Overlay } from '#streams/engine/overlay.ts';
 import { wordsFrom, wordsRecord } from '#streams/engine/words.ts';
 import { memoryStores } from '#streams/memory/store.ts';
 import { MESSAGE_STEP } from '#streams/support/outputs.ts';
 import { support } from '#streams/support/support.ts';
+import { expired, held, queued, tenant } from './request-events.ts';
 
 const machine = support(createCodec(localSchemas()));
-const tenant = 'acme' as TenantId;
-
-const queued = (n: number, deadline = 9e12): Event => ({
-  type: 'request_queued',
-  tenant,
-  request: `r_${n}` as RequestId,
-  conversation: `c_${n}` as ConversationId,
-  person: 'p_1' as PersonId,
-  bodyDigest: 'd',
-  source: 'http',
-  arrival: n,
-  deadline,
-  estimate: 50 as MicroUsd,
-});
 
 async function overStore() {
   const store = await memoryStores().open(0);
@@ -43,18 +30,6 @@ async function overStore() {
   };
 }
 
-const held = (n: number): Event => ({
-  type: 'hold_placed',
-  tenant,
-  request: `r_${n}` as RequestId,
-  conversation: `c_${n}` as ConversationId,
-  day: '2026-11-24',
-  month: '2026-11',
-  amount: 50 as MicroUsd,
-  degraded: null,
-  tokens: 100,
-});
-
 test('a row whose change was taken back before a write is written when it changes after it', async () => {
   const { store, overlay, decide, write } = await overStore();
   decide(queued(0));
@@ -69,22 +44,6 @@ test('a row whose change was taken back before a write is written when it change
   write();
   expect(machine.rows.item.decode(store.get('item', 'acme/c_0') as Uint8Array).turn?.request).toBe('r_0');
   expect(store.get('running', 'acme/c_0')).toBeDefined();
-});
-
-const expired = (n: number): Event => ({
-  type: 'request_finished',
-  tenant,
-  request: `r_${n}` as RequestId,
-  conversation: `c_${n}` as ConversationId,
-  outcome: 'refused',
-  reason: 'deadline',
-  degraded: null,
-  cost: 0 as MicroUsd,
-  ran: false,
-  retryAfterMs: null,
-  queuedMs: 1,
-  ranMs: 0,
-  citations: 0,
 });
 
 test('of an input that is taken back nothing stays, whatever it did one after the other', async () => {

@@ -2,39 +2,16 @@
 import { expect, test } from 'vitest';
 import { createCodec, localSchemas } from '#schemas/codec.ts';
 import type { Event } from '#schemas/events.ts';
-import type { ConversationId, MicroUsd, PersonId, RequestId, TenantId } from '#schemas/ids.ts';
+import type { RequestId, TenantId } from '#schemas/ids.ts';
 import type { Batch, Rec } from '#streams/engine/ports.ts';
 import { openProjection } from '#streams/engine/projection.ts';
 import { memoryStores } from '#streams/memory/store.ts';
 import { support } from '#streams/support/support.ts';
+import { expired, queued, tenant } from './request-events.ts';
 
 const codec = createCodec(localSchemas());
 const machine = support(codec);
-const tenant = 'acme' as TenantId;
-const of = { tenant, request: 'r_1' as RequestId, conversation: 'c_1' as ConversationId };
-const queued: Event = {
-  type: 'request_queued',
-  ...of,
-  person: 'p_1' as PersonId,
-  bodyDigest: 'd',
-  source: 'http',
-  arrival: 1,
-  deadline: 9e12,
-  estimate: 50 as MicroUsd,
-};
-const refused: Event = {
-  type: 'request_finished',
-  ...of,
-  outcome: 'refused',
-  reason: 'deadline',
-  degraded: null,
-  cost: 0 as MicroUsd,
-  ran: false,
-  retryAfterMs: null,
-  queuedMs: 1,
-  ranMs: 0,
-  citations: 0,
-};
+const [first, refused] = [queued(1), expired(1)];
 
 let at = 0;
 const record = (value: Uint8Array): Rec => ({ offset: at++, key: tenant, value, timestamp: 1, headers: {} });
@@ -94,9 +71,9 @@ async function open() {
 
 test('is read at once and written when it is due: what came and went meanwhile is not in the store', async () => {
   const { projection, written, give, pass } = await open();
-  await give(transaction(1, queued), transaction(2, refused));
+  await give(transaction(1, first), transaction(2, refused));
   await projection.ready;
-  expect(projection.peek({ tenant, mark: of.request }).mark).toMatchObject({ stage: 'finished' });
+  expect(projection.peek({ tenant, mark: first.request }).mark).toMatchObject({ stage: 'finished' });
   expect([projection.store(0).meta, written]).toEqual([undefined, []]);
   pass();
   expect([projection.store(0).meta?.batch, written]).toEqual([2, [0]]);
@@ -107,12 +84,12 @@ test('is read at once and written when it is due: what came and went meanwhile i
 
 test('what is due at its end is written, and what is not whole is not', async () => {
   const whole = await open();
-  await whole.give(transaction(1, queued));
+  await whole.give(transaction(1, first));
   await whole.projection.close();
   expect((await whole.stores.open(0)).meta?.batch).toBe(1);
 
   const broken = await open();
-  await broken.give(transaction(1, queued), transaction(2, { ...refused, tenant: 'globex' as TenantId, request: 'r_9' as RequestId }));
+  await broken.give(transaction(1, first), transaction(2, { ...refused, tenant: 'globex' as TenantId, request: 'r_9' as RequestId }));
   expect((await broken.projection.failed).message).not.toBe('');
   broken.pass();
   await broken.projection.close();
