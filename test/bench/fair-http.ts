@@ -3,14 +3,13 @@ import { randomUUID } from 'node:crypto';
 import { Pool } from 'undici';
 import type { TenantId } from '#schemas/ids.ts';
 import type { Flood, Offered } from './flood.ts';
-import { pause } from './pace.ts';
+import { QUESTION } from './load.ts';
+import { evenly } from './pace.ts';
 import type { BenchPlatform } from './platform.ts';
 import { quantile, say } from './report.ts';
 
 const CONNECTIONS = 256;
-const TICK_MS = 5;
 const WARM_SECONDS = 3;
-const QUESTION = 'How do I trust the proxy in front of my server, so that the address of the client is the right one?';
 
 export type OverHttp = {
   readonly alone: number;
@@ -52,14 +51,8 @@ type Paced = { readonly p95: number; readonly asked: number; readonly failed: nu
 
 /** `perS` of each, evenly; how long an answer took, as its caller saw it, ms. The first second is not looked at. */
 async function paced(pool: Pool, tokens: readonly string[], perS: number, seconds: number): Promise<Paced> {
-  const [rate, began] = [perS * tokens.length, performance.now()];
-  const calls: Promise<number | undefined>[] = [];
-  while (calls.length < rate * seconds) {
-    const due = Math.min(rate * seconds, Math.ceil(((performance.now() - began) / 1_000) * rate));
-    while (calls.length < due) calls.push(answered(pool, tokens[calls.length % tokens.length] as string));
-    await pause(TICK_MS);
-  }
-  const took = await Promise.all(calls);
+  const rate = perS * tokens.length;
+  const took = await evenly(rate * seconds, rate, (at) => answered(pool, tokens[at % tokens.length] as string));
   const looked = took.slice(rate).filter((ms) => ms !== undefined);
   return { p95: quantile(looked, 0.95), asked: took.length, failed: took.filter((ms) => ms === undefined).length };
 }

@@ -8,6 +8,7 @@ import { provisionTenant } from '#streams/kafka/admin.ts';
 import { createKafka } from '#streams/kafka/client.ts';
 import { createSender, type RecordSender } from '#streams/kafka/producer.ts';
 import { SigningProducer } from '../signed-request.ts';
+import { QUESTION } from './load.ts';
 import { pause } from './pace.ts';
 import type { BenchPlatform } from './platform.ts';
 
@@ -16,7 +17,6 @@ const CONNECTIONS = 256;
 /** Above this many unanswered calls the flooder's next ones are not made. */
 const MOST_UNANSWERED = 2_000;
 const PASSWORD = 'bench-secret';
-const QUESTION = 'How do I trust the proxy in front of my server, so that the address of the client is the right one?';
 export type Offered = { readonly kafka: number; readonly http: number; readonly perS: number; taken: number; refused: number; failed: number };
 
 export class Flood {

@@ -12,6 +12,7 @@ import type { TenantId } from '#schemas/ids.ts';
 import { withAdmin } from '#streams/kafka/client.ts';
 import { Reader } from '#streams/kafka/reader.ts';
 import { BenchIssuer } from './issuer.ts';
+import { QUESTION } from './load.ts';
 import { SMALL } from './options.ts';
 import { pause } from './pace.ts';
 import { startLiteLlm } from './peers/litellm.ts';
@@ -40,7 +41,6 @@ const LITELLM_TIMES = 20;
 const BARE_TOPIC = 'bench.accepted';
 /** Of a record as the gateway writes it: the question sealed, its ids and its signature. */
 const RECORD_BYTES = 290;
-const QUESTION = 'How do I trust the proxy in front of my server, so that the address of the client is the right one?';
 const SERVICES = ['gateway', 'runtime', 'auditor'] as const;
 
 /** `cpu`: microseconds a request of the services asked for, and then of Kafka. */

@@ -12,7 +12,7 @@ import { Reader } from '#streams/kafka/reader.ts';
 import type { BenchPlatform } from './platform.ts';
 
 const PERSONS = 20;
-const QUESTION = 'How do I trust the proxy in front of my server, so that the address of the client is the right one?';
+export const QUESTION = 'How do I trust the proxy in front of my server, so that the address of the client is the right one?';
 export type Ask = { readonly tenant: TenantId; readonly person?: string; readonly conversation?: string; readonly deadlineMs?: number };
 export type Made = { readonly record: Output; readonly tenant: TenantId; readonly request: RequestId };
 /** When a request was accepted and when its result was written, both by the broker's clock, ms. */

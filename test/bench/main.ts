@@ -7,7 +7,7 @@ import { fold } from './fold.ts';
 import { gateway } from './gateway.ts';
 import { idle } from './idle.ts';
 import { join } from './join.ts';
-import { ASKED, ASKED_FOR_HELP, HELP, JSON_ASKED, type Name, SMALL } from './options.ts';
+import { ASKED, HELP, JSON_ASKED, type Name, SMALL } from './options.ts';
 import { pipeline } from './pipeline.ts';
 import type { Report } from './report.ts';
 import { restart } from './restart.ts';
@@ -23,7 +23,7 @@ function judged(report: Report): Report {
 
 // Ends as any process does: what was started is ended with it.
 for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, () => process.exit(130));
-if (ASKED_FOR_HELP || ASKED === undefined) console.log(HELP);
+if (ASKED === undefined) console.log(HELP);
 else {
   const report = judged(await BENCHES[ASKED]());
   if (JSON_ASKED) console.log(JSON.stringify(report));

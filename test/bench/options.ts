@@ -49,12 +49,12 @@ const OPTIONS = {
 
 const asked = optionsOf('bench', OPTIONS, ({ json, small, requests, help }, [name, ...more]) => {
   noPositionals(more);
-  if (help) return { help, json, small, requests: undefined, name: undefined };
+  if (help) return { json, small, requests: undefined, name: undefined };
   if (name === undefined) throw new UsageError(`which benchmark? There are ${Object.keys(NAMES).join(', ')}`);
   if (!isName(name)) throw new UsageError(`there is no benchmark ${name}: there are ${Object.keys(NAMES).join(', ')}`);
   if (small) mustTake(name, 'small');
   if (requests !== undefined) mustTake(name, 'requests');
-  return { help, json, small, requests: wholeOption('requests', requests, 1), name };
+  return { json, small, requests: wholeOption('requests', requests, 1), name };
 });
 
 function isName(name: string): name is Name {
@@ -65,6 +65,7 @@ function mustTake(name: Name, size: 'small' | 'requests'): void {
   if (!sized(size).includes(name)) throw new UsageError(`${name} has one size: --${size} is for ${sized(size).join(', ')}`);
 }
 
-export const { help: ASKED_FOR_HELP, json: JSON_ASKED, name: ASKED, requests: REQUESTS_ASKED } = asked;
+/** `ASKED`: undefined when it was help. */
+export const { json: JSON_ASKED, name: ASKED, requests: REQUESTS_ASKED } = asked;
 /** A size for development. */
 export const SMALL = asked.small;

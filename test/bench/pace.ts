@@ -6,14 +6,7 @@ const RESULTS_WITHIN_MS = 120_000;
 
 /** ms, in the order sent. @throws Error when results are missing after two minutes */
 export async function pace(load: Load, made: readonly Made[], ratePerS: number): Promise<readonly number[]> {
-  const sending: Promise<number>[] = [];
-  const began = performance.now();
-  while (sending.length < made.length) {
-    const due = Math.min(made.length, Math.ceil(((performance.now() - began) / 1_000) * ratePerS));
-    for (const each of made.slice(sending.length, due)) sending.push(load.send([each]).then(([sent]) => sent?.time ?? 0));
-    await pause(TICK_MS);
-  }
-  const sent = await Promise.all(sending);
+  const sent = await evenly(made.length, ratePerS, async (at) => (await load.send([made[at] as Made]))[0]?.time ?? 0);
   const missing = () => made.filter(({ request }) => !load.results.has(request)).length;
   await waitUntil(
     () => `${missing()} of ${made.length} results`,
@@ -21,6 +14,17 @@ export async function pace(load: Load, made: readonly Made[], ratePerS: number):
     () => missing() === 0,
   );
   return made.map(({ request }, at) => (load.results.get(request) as number) - (sent[at] as number));
+}
+
+/** `count` of what `start` begins, as many a second as asked for; what they came to, in that order. */
+export async function evenly<T>(count: number, ratePerS: number, start: (at: number) => Promise<T>): Promise<readonly T[]> {
+  const [started, began]: [Promise<T>[], number] = [[], performance.now()];
+  while (started.length < count) {
+    const due = Math.min(count, Math.ceil(((performance.now() - began) / 1_000) * ratePerS));
+    while (started.length < due) started.push(start(started.length));
+    await pause(TICK_MS);
+  }
+  return Promise.all(started);
 }
 
 export const pause = (ms: number) => new Promise<void>((resolve) => setTimeout(resolve, ms));

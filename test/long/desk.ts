@@ -50,11 +50,7 @@ export class Desk {
 
   /** Over HTTP, by the gateways in turn. @returns the status */
   async post(tenant: TenantId, token: string, at: number): Promise<number> {
-    const response = await fetch(`${this.#urls[at % this.#urls.length]}/v1/requests`, {
-      method: 'POST',
-      headers: { authorization: `Bearer ${token}`, 'content-type': 'application/json', 'idempotency-key': randomUUID() },
-      body: JSON.stringify({ message: QUESTION }),
-    });
+    const response = await this.#request(token, at, { 'idempotency-key': randomUUID() });
     const json = (await response.json()) as { request_id?: string; stage?: string };
     if (response.status === 202)
       this.acknowledged.push({ tenant, request: json.request_id as string, said: json.stage === 'submitted' ? 'submitted' : 'queued' });
@@ -65,14 +61,18 @@ export class Desk {
   /** Over HTTP, by the first gateway, through to the answer. */
   // biome-ignore lint/suspicious/noExplicitAny: a test looks at what the gateway really says.
   async ask(tenant: TenantId, token: string): Promise<any> {
-    const response = await fetch(`${this.#urls[0]}/v1/requests`, {
-      method: 'POST',
-      headers: { authorization: `Bearer ${token}`, 'content-type': 'application/json', prefer: 'wait=30' },
-      body: JSON.stringify({ message: QUESTION }),
-    });
+    const response = await this.#request(token, 0, { prefer: 'wait=30' });
     const json = (await response.json()) as { request_id: string };
     if (response.status < 300) this.acknowledged.push({ tenant, request: json.request_id, said: 'queued' });
     return json;
+  }
+
+  #request(token: string, at: number, headers: Readonly<Record<string, string>>): Promise<Response> {
+    return fetch(`${this.#urls[at % this.#urls.length]}/v1/requests`, {
+      method: 'POST',
+      headers: { authorization: `Bearer ${token}`, 'content-type': 'application/json', ...headers },
+      body: JSON.stringify({ message: QUESTION }),
+    });
   }
 
   /** Straight over Kafka, under the tenant's own signature. */

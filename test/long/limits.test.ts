@@ -11,6 +11,7 @@ import { until } from '#infra/local/wait.mjs';
 import type { TenantId } from '#schemas/ids.ts';
 import { partitionOf } from '#schemas/topics.ts';
 import { Reader } from '#streams/kafka/reader.ts';
+import { pause } from '../bench/pace.ts';
 import { BenchPlatform } from '../bench/platform.ts';
 import type { Judged } from '../chaos/evidence.ts';
 import { Desk } from './desk.ts';
@@ -142,7 +143,6 @@ test('20 a second with a burst of 40: over two gateways and Kafka at once the ta
 const SECONDS = 6;
 /** As many connections the flooder has. */
 const MOST_UNANSWERED = 100;
-const pause = (ms: number) => new Promise((resolve) => setTimeout(resolve, ms));
 
 /** One tenant at its share, through to the answers. */
 async function atItsShare(tenant: TenantId): Promise<unknown[]> {
