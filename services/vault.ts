@@ -1,9 +1,9 @@
 /**
- * Words under keys of tenant and person: AES-256-GCM, the associated data naming tenant, person and the record's place (invariant 8).
- * A person's data key is random, wrapped under the platform's key, and lives on `tenant.keys` under `tenant/person/key_id`, so that two
- * writers never race and a tombstone erases. Each ciphertext names its key.
+ * Words under keys of tenant and person, which open for their own tenant, person and record alone (invariant 8). A person's key is random,
+ * wrapped under the platform's, and lives on `tenant.keys` under `tenant/person/key_id`, so that two writers never race and a tombstone
+ * erases. Sealed words name their key.
  */
-import { createCipheriv, createDecipheriv, createSecretKey, type KeyObject, randomBytes } from 'node:crypto';
+import { type KeyObject, randomBytes } from 'node:crypto';
 import type { Codec } from '#schemas/codec.ts';
 import { deriveKey } from '#schemas/digest.ts';
 import { EvenkeelError } from '#schemas/errors.ts';
@@ -11,6 +11,7 @@ import type { PersonId, TenantId } from '#schemas/ids.ts';
 import { partitionOf, type Topic } from '#schemas/topics.ts';
 import type { Output } from '#streams/engine/machine.ts';
 import type { Log } from '#streams/engine/ports.ts';
+import { bufferOf, KEY_ID_BYTES, keyIdOf, openGcm, openWords, type Random, sealGcm, sealWords, type WordsKey } from './sealed-words.ts';
 
 export interface Vault {
   /** `place` is the record that the words belong to, `<request>/<step>`. */
@@ -31,21 +32,14 @@ export type VaultOptions = {
   /** As many words are kept open for whoever opens them next, once: a runtime opens a message when it comes and when its turn begins. */
   readonly keptOpen?: number;
   /** For simulation. A nonce must never come twice under one key. */
-  readonly random?: (bytes: number) => Uint8Array;
+  readonly random?: Random;
 };
-
-/** A person's key, and its id as ciphertexts name it. */
-type Unwrapped = { readonly key: KeyObject; readonly id: Buffer };
 
 /** Opened a moment ago, and what was opened. */
 type Opened = { readonly at: string; readonly sealed: Uint8Array; readonly words: Uint8Array };
 
 const KEYS: Topic = 'tenant.keys';
-const VERSION = 1;
-const KEY_ID = 16;
-const NONCE = 12;
-const TAG = 16;
-const HEADER = 1 + KEY_ID + NONCE;
+const KEY_BYTES = 32;
 /** How long a key that another process has just written may take to arrive. */
 const KEY_WAIT_MS = 5_000;
 const UNWRAPPED_KEYS = 20_000;
@@ -63,12 +57,12 @@ class KafkaVault implements Vault {
   /** Wrapped keys by `tenant/person/key_id`, and each person's newest. */
   readonly #wrapped = new Map<string, Uint8Array>();
   readonly #newest = new Map<string, string>();
-  readonly #unwrapped = new Map<string, Unwrapped>();
+  readonly #unwrapped = new Map<string, WordsKey>();
   /** By tenant, person and place, the oldest first. */
   readonly #opened = new Map<string, Opened>();
   /** Keys with a tombstone: their words are gone, whoever still waits for them or was just writing them. */
   readonly #erased = new Set<string>();
-  readonly #random: (bytes: number) => Uint8Array;
+  readonly #random: Random;
   readonly #making = new Map<string, Promise<string>>();
   readonly #awaited = new Map<string, (() => void)[]>();
   readonly #stop = new AbortController();
@@ -86,36 +80,21 @@ class KafkaVault implements Vault {
 
   async seal(tenant: TenantId, person: PersonId, place: string, words: Uint8Array): Promise<Uint8Array> {
     const at = this.#newest.get(`${tenant}/${person}`) ?? (await this.#make(tenant, person));
-    const [nonce, { key, id }] = [this.#random(NONCE), this.#key(at)];
-    const cipher = createCipheriv('aes-256-gcm', key, nonce);
-    cipher.setAAD(Buffer.from(associated(tenant, person, place)));
-    const sealed = Buffer.allocUnsafe(HEADER + words.byteLength + TAG);
-    sealed[0] = VERSION;
-    sealed.set(id, 1);
-    sealed.set(nonce, 1 + KEY_ID);
-    sealed.set(cipher.update(words), HEADER);
-    // This mode of the cipher keeps nothing back for its end.
-    cipher.final();
-    sealed.set(cipher.getAuthTag(), HEADER + words.byteLength);
-    return sealed;
+    return sealWords(this.#key(at), associated(tenant, person, place), words, this.#random);
   }
 
   async open(tenant: TenantId, person: PersonId, place: string, sealed: Uint8Array): Promise<Uint8Array> {
     const data = associated(tenant, person, place);
     const kept = this.#takeOpened(data, sealed);
     if (kept) return kept;
-    const bytes = Buffer.from(sealed.buffer, sealed.byteOffset, sealed.byteLength);
-    if (bytes.length < HEADER + TAG || bytes[0] !== VERSION) throw new EvenkeelError('sealed_unreadable', 'not sealed words of a known version');
-    const at = `${tenant}/${person}/${bytes.subarray(1, 1 + KEY_ID).toString('hex')}`;
+    const bytes = bufferOf(sealed);
+    const keyId = keyIdOf(bytes);
+    if (keyId === undefined) throw new EvenkeelError('sealed_unreadable', 'not sealed words of a known version');
+    const at = `${tenant}/${person}/${keyId}`;
     if (!this.#wrapped.has(at)) await this.#arrival(at);
-    const { key } = this.#key(at);
+    const key = this.#key(at);
     try {
-      const decipher = createDecipheriv('aes-256-gcm', key, bytes.subarray(1 + KEY_ID, HEADER));
-      decipher.setAAD(Buffer.from(data));
-      decipher.setAuthTag(bytes.subarray(-TAG));
-      const words = decipher.update(bytes.subarray(HEADER, -TAG));
-      // It keeps nothing back here either: this is where the tag is compared.
-      decipher.final();
+      const words = openWords(key, data, bytes);
       this.#keepOpen(data, { at, sealed, words });
       return words;
     } catch (cause) {
@@ -156,10 +135,10 @@ class KafkaVault implements Vault {
 
   async #write(tenant: TenantId, person: PersonId): Promise<string> {
     const { codec, partitions, send } = this.#options;
-    const keyId = Buffer.from(this.#random(KEY_ID)).toString('hex');
+    const keyId = Buffer.from(this.#random(KEY_ID_BYTES)).toString('hex');
     const at = `${tenant}/${person}/${keyId}`;
-    const wrapped = this.#wrap(at, this.#random(32));
-    const value = codec.encode('person_key', { tenant, person, keyId, wrapped: Buffer.from(wrapped) });
+    const wrapped = sealGcm(this.#wrapping, at, this.#random(KEY_BYTES), this.#random);
+    const value = codec.encode('person_key', { tenant, person, keyId, wrapped });
     await send([{ topic: KEYS, partition: partitionOf(tenant, partitions), key: at, value }]);
     // Its tombstone may have been read before the reply to this write came.
     if (this.#erased.has(at)) return this.#write(tenant, person);
@@ -226,34 +205,24 @@ class KafkaVault implements Vault {
     if (!this.#wrapped.has(at)) throw new EvenkeelError('sealed_unreadable', 'the key of these words is not known: it was erased, or never written');
   }
 
-  #key(at: string): Unwrapped {
+  #key(at: string): WordsKey {
     const known = this.#unwrapped.get(at);
     if (known) return known;
     const wrapped = this.#wrapped.get(at);
     if (!wrapped) throw new EvenkeelError('sealed_unreadable', 'the key of these words was erased');
-    const key = { key: createSecretKey(this.#unwrap(at, wrapped)), id: Buffer.from(at.slice(at.lastIndexOf('/') + 1), 'hex') };
+    const key = { bytes: this.#unwrap(at, wrapped), id: Buffer.from(at.slice(at.lastIndexOf('/') + 1), 'hex') };
     const oldest = this.#unwrapped.size >= UNWRAPPED_KEYS ? this.#unwrapped.keys().next().value : undefined;
     if (oldest !== undefined) this.#unwrapped.delete(oldest);
     this.#unwrapped.set(at, key);
     return key;
   }
 
-  #unwrap(at: string, wrapped: Uint8Array): Uint8Array {
+  #unwrap(at: string, wrapped: Uint8Array): Buffer {
     try {
-      const decipher = createDecipheriv('aes-256-gcm', this.#wrapping, wrapped.subarray(0, NONCE));
-      decipher.setAAD(Buffer.from(at));
-      decipher.setAuthTag(wrapped.subarray(-TAG));
-      return Buffer.concat([decipher.update(wrapped.subarray(NONCE, -TAG)), decipher.final()]);
+      return openGcm(this.#wrapping, at, wrapped);
     } catch (cause) {
       throw new EvenkeelError('sealed_unreadable', "a person's key does not unwrap: is EVENKEEL_MASTER_KEY the one that it was written under?", { cause });
     }
-  }
-
-  #wrap(at: string, key: Uint8Array): Uint8Array {
-    const nonce = this.#random(NONCE);
-    const cipher = createCipheriv('aes-256-gcm', this.#wrapping, nonce);
-    cipher.setAAD(Buffer.from(at));
-    return Buffer.concat([nonce, cipher.update(key), cipher.final(), cipher.getAuthTag()]);
   }
 }
 
@@ -263,7 +232,7 @@ function associated(tenant: TenantId, person: PersonId, place: string): string {
 }
 
 /** Random bytes cost per call, not per byte. Each byte is handed out once. */
-function pooledRandom(): (bytes: number) => Uint8Array {
+function pooledRandom(): Random {
   let pool = randomBytes(RANDOM_POOL);
   let at = 0;
   return (bytes) => {

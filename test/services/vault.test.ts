@@ -1,8 +1,11 @@
 /** The vault: words open for their own tenant, person and place only (invariant 8), and an erased key closes them for good. */
+import { createCipheriv } from 'node:crypto';
 import { afterEach, expect, test, vi } from 'vitest';
 import { createCodec, localSchemas } from '#schemas/codec.ts';
+import { deriveKey } from '#schemas/digest.ts';
 import type { PersonId, TenantId } from '#schemas/ids.ts';
 import { partitionOf } from '#schemas/topics.ts';
+import { openGcm } from '#services/sealed-words.ts';
 import { openVault, type Vault } from '#services/vault.ts';
 import type { Output } from '#streams/engine/machine.ts';
 import { MemoryBroker, memoryLog } from '#streams/memory/partition-log.ts';
@@ -73,6 +76,40 @@ test.each([0, 10])('invariant 8: another tenant, person or place, or a changed b
   );
   await vi.advanceTimersByTimeAsync(6_000);
   expect(await Promise.all(attempts)).toEqual(Array(6).fill('sealed_unreadable'));
+});
+
+/** As they were sealed before version 2: AES-256-GCM, with a nonce of 12 bytes. */
+function sealedBefore(key: Uint8Array, keyId: string, place: string, text: string): Uint8Array {
+  const nonce = Buffer.alloc(12, 5);
+  const cipher = createCipheriv('aes-256-gcm', key, nonce);
+  cipher.setAAD(Buffer.from(place));
+  return Buffer.concat([Buffer.from([1]), Buffer.from(keyId, 'hex'), nonce, cipher.update(words(text)), cipher.final(), cipher.getAuthTag()]);
+}
+
+test('words of the first version open still, for their own place only: a history is never rewritten', async () => {
+  const { open, written } = world();
+  const masterKey = new Uint8Array(32).fill(7);
+  const vault = await open({ masterKey });
+  await vault.seal(acme, ada, 'r_1/message', words('makes the key'));
+  const { key: at = '', value } = written[0] as Output;
+  const { wrapped } = codec.decode(value as Uint8Array).value as { wrapped: Uint8Array };
+  const [key, keyId] = [openGcm(deriveKey(masterKey, 'wrap'), at, wrapped), at.slice(at.lastIndexOf('/') + 1)];
+  const sealed = sealedBefore(key, keyId, 'acme\np_ada\nr_0/message', 'from long ago');
+  expect(Buffer.from(await vault.open(acme, ada, 'r_0/message', sealed)).toString()).toBe('from long ago');
+  await expect(vault.open(acme, ada, 'r_2/message', sealed)).rejects.toMatchObject({ code: 'sealed_unreadable' });
+  for (const bytes of [
+    sealed.subarray(0, 44),
+    Buffer.concat([Buffer.from([2]), sealed.subarray(1, 56)]),
+    Buffer.concat([Buffer.from([3]), sealed.subarray(1)]),
+  ])
+    await expect(vault.open(acme, ada, 'r_0/message', bytes)).rejects.toMatchObject({ code: 'sealed_unreadable', message: expect.stringContaining('version') });
+});
+
+test('sealing the same words twice gives other bytes each time, and no words can be sealed too', async () => {
+  const vault = await world().open();
+  const [first, second] = await Promise.all([vault.seal(acme, ada, 'r_1/message', words('same')), vault.seal(acme, ada, 'r_1/message', words('same'))]);
+  expect(Buffer.compare(first as Uint8Array, second as Uint8Array)).not.toBe(0);
+  expect(await vault.open(acme, ada, 'r_1/result', await vault.seal(acme, ada, 'r_1/result', words('')))).toHaveLength(0);
 });
 
 test('first seals side by side make one key, and wait for it to be written', async () => {
