@@ -3,6 +3,7 @@ import { createSecretKey, hash, hkdfSync, type KeyObject } from 'node:crypto';
 import type { Command } from './commands.ts';
 import { type HmacKey, hmac, hmacKey } from './hmac.ts';
 import type { ConversationId, PersonId, RequestId, TenantId } from './ids.ts';
+import { utf8Length } from './utf8.ts';
 
 export function sha256(...parts: readonly Uint8Array[]): Uint8Array {
   // By way of a string of its bytes: a buffer made by the binding costs more than the digest.
@@ -50,7 +51,7 @@ export function tenantSecret(master: Uint8Array, tenant: TenantId): HmacKey {
 /** Each part is length-prefixed, so that no two lists of parts have the same digest. */
 export function keyedDigest(secret: HmacKey, ...parts: readonly string[]): string {
   let text = '';
-  for (const part of parts) text += `${Buffer.byteLength(part)}:${part}`;
+  for (const part of parts) text += `${utf8Length(part)}:${part}`;
   return hmac(secret, 'base64url', text).slice(0, 22);
 }
 

@@ -14,8 +14,8 @@ import type { Log } from '#streams/engine/ports.ts';
 import { bufferOf, KEY_ID_BYTES, keyIdOf, openGcm, openWords, type Random, sealGcm, sealWords, type WordsKey } from './sealed-words.ts';
 
 export interface Vault {
-  /** `place` is the record that the words belong to, `<request>/<step>`. */
-  seal(tenant: TenantId, person: PersonId, place: string, words: Uint8Array): Promise<Uint8Array>;
+  /** At once for a person whose key is known. `place` is the record that the words belong to, `<request>/<step>`. */
+  seal(tenant: TenantId, person: PersonId, place: string, words: Uint8Array): Uint8Array | Promise<Uint8Array>;
   /** @throws EvenkeelError `sealed_unreadable`: wrong tenant, person, place or key, or the key was erased */
   open(tenant: TenantId, person: PersonId, place: string, sealed: Uint8Array): Promise<Uint8Array>;
   /** Every partition of the keys was read to the end it had at opening. */
@@ -78,9 +78,11 @@ class KafkaVault implements Vault {
     this.failed = Promise.race(followed.map(({ failed }) => failed));
   }
 
-  async seal(tenant: TenantId, person: PersonId, place: string, words: Uint8Array): Promise<Uint8Array> {
-    const at = this.#newest.get(`${tenant}/${person}`) ?? (await this.#make(tenant, person));
-    return sealWords(this.#key(at), associated(tenant, person, place), words, this.#random);
+  seal(tenant: TenantId, person: PersonId, place: string, words: Uint8Array): Uint8Array | Promise<Uint8Array> {
+    const data = associated(tenant, person, place);
+    const sealed = (at: string) => sealWords(this.#key(at), data, words, this.#random);
+    const at = this.#newest.get(`${tenant}/${person}`);
+    return at === undefined ? this.#make(tenant, person).then(sealed) : sealed(at);
   }
 
   async open(tenant: TenantId, person: PersonId, place: string, sealed: Uint8Array): Promise<Uint8Array> {

@@ -65,13 +65,7 @@ export class Authenticator {
     if (authorization === undefined || authorization.length > MOST_TOKEN_CHARACTERS) return this.#learn('', '');
     const digest = sha256Text(authorization);
     const kept = this.#kept.get(digest);
-    if (kept && kept.until > this.#now()) {
-      // Used last, let go last.
-      this.#kept.delete(digest);
-      this.#kept.set(digest, kept);
-      return kept.caller;
-    }
-    return this.#learn(authorization, digest);
+    return kept && kept.until > this.#now() ? kept.caller : this.#learn(authorization, digest);
   }
 
   async #learn(authorization: string, digest: string): Promise<Caller> {
@@ -82,6 +76,8 @@ export class Authenticator {
       if (this.#kept.size < KEPT_CLAIMS) break;
       this.#kept.delete(old);
     }
+    // Learnt last, let go last.
+    this.#kept.delete(digest);
     this.#kept.set(digest, { caller, until: Math.min(caller.expiresAt, this.#now() + KEPT_MS) });
     return caller;
   }

@@ -47,9 +47,13 @@ export type GatewayParts = {
 
 export const partition = (parts: Pick<GatewayParts, 'partitions'>, tenant: TenantId): number => partitionOf(tenant, parts.partitions);
 
-/** Who calls, with a right to call that is asked anew on every call. @throws EvenkeelError */
-export async function identify(parts: GatewayParts, request: FastifyRequest): Promise<Caller> {
-  const caller = await parts.auth.authenticate(request.headers.authorization);
+/** Who calls, with a right to call that is asked anew on every call; at once for a credential that is known. @throws EvenkeelError */
+export function identify(parts: GatewayParts, request: FastifyRequest): Caller | Promise<Caller> {
+  const caller = parts.auth.authenticate(request.headers.authorization);
+  return caller instanceof Promise ? caller.then((known) => mustHaveRight(parts, known)) : mustHaveRight(parts, caller);
+}
+
+function mustHaveRight(parts: GatewayParts, caller: Caller): Caller {
   const lost = rightLost(parts, caller);
   if (lost) throw lost;
   return caller;

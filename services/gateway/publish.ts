@@ -32,8 +32,17 @@ export type Published = {
 /** What was asked for, and by whom. `key`: of the request, as its caller sent it. */
 export type Asking = { readonly caller: Caller; readonly body: Body; readonly key: string | undefined; readonly async: boolean };
 type Made = { readonly tenant: TenantId; readonly person: PersonId; readonly id: RequestId; readonly says: Says; readonly record: Output };
-/** What a request says, for comparison with another of the same key: as the history has it, and for this process's memory, in 52 bits. */
-type Says = { digest(): string; fingerprint(): number };
+/** What a request says, for comparison with another of the same key. `words`: as they are sealed. */
+type Says = { readonly secret: HmacKey; readonly body: Body; readonly metadata: string | null; readonly words: string };
+
+/** As the history has it. */
+function digestOf({ secret, body: { message, conversation_id: named }, metadata }: Says): string {
+  return keyedDigest(secret, 'body', message, metadata ?? '', named ?? '');
+}
+/** For this process's memory, in 52 bits. */
+function fingerprintOf({ body: { conversation_id: named }, words }: Says): number {
+  return Number.parseInt(hash('sha256', `${named ?? ''}\n${words}`, 'hex').slice(0, 13), 16);
+}
 
 export async function publish(parts: GatewayParts, asking: Asking): Promise<{ readonly published: Published; readonly allowance: Allowance }> {
   const { caller, body } = asking;
@@ -46,12 +55,9 @@ export async function publish(parts: GatewayParts, asking: Asking): Promise<{ re
   const { secret, person } = whoIs(parts, caller, tenant);
   const id = requestId(secret, caller.person, sent);
   const { message, conversation_id: named } = body;
-  const words = JSON.stringify({ message, metadata });
-  const says: Says = {
-    digest: () => keyedDigest(secret, 'body', message, metadata ?? '', named ?? ''),
-    fingerprint: () => Number.parseInt(hash('sha256', `${named ?? ''}\n${words}`, 'hex').slice(0, 13), 16),
-  };
-  const sealed = await parts.vault.seal(tenant, person, `${id}/message`, Buffer.from(words));
+  const says: Says = { secret, body, metadata, words: JSON.stringify({ message, metadata }) };
+  const sealing = parts.vault.seal(tenant, person, `${id}/message`, Buffer.from(says.words));
+  const sealed = sealing instanceof Promise ? await sealing : sealing;
   // From here to the listening there is no await: the verdict of a request that is on its way cannot slip between.
   const known = parts.peek({ tenant, mark: id }).mark;
   if (known) return { published: answerKnown(known, says, id), allowance };
@@ -81,7 +87,7 @@ function whoIs({ masterKey }: GatewayParts, caller: Caller, tenant: TenantId): W
 async function submit(parts: GatewayParts, { tenant, person, id, says, record }: Made): Promise<Published> {
   const { submissions } = parts;
   const other = submissions.find(tenant, id);
-  const fingerprint = says.fingerprint();
+  const fingerprint = fingerprintOf(says);
   if (other && other.fingerprint !== fingerprint) throw new EvenkeelError('conflict', CONFLICT);
   const submission = other ?? submissions.add(tenant, id, person, fingerprint);
   if (!other) submission.acknowledged = parts.send([record]);
@@ -106,7 +112,7 @@ async function decided(parts: GatewayParts, { tenant, person, id, says, record }
   const verdict = await parts.lifecycle.first(tenant, id, isVerdict(says), parts.verdictMs, () => parts.send([record]));
   if (verdict) return answerVerdict(verdict, id, says);
   // Between the end of the listening and this there is no await.
-  if (!parts.submissions.find(tenant, id)) parts.submissions.add(tenant, id, person, says.fingerprint());
+  if (!parts.submissions.find(tenant, id)) parts.submissions.add(tenant, id, person, fingerprintOf(says));
   return submitted(id);
 }
 
@@ -138,21 +144,21 @@ function recordOf(parts: GatewayParts, caller: Caller, tenant: TenantId, body: B
 
 /** Two clients may send one key at once with different bodies: the event says whose was taken. */
 const isVerdict =
-  ({ digest }: Says) =>
+  (says: Says) =>
   (event: Event): boolean =>
-    event.type === 'request_queued' || event.type === 'request_refused' || (event.type === 'request_conflicted' && event.bodyDigest === digest());
+    event.type === 'request_queued' || event.type === 'request_refused' || (event.type === 'request_conflicted' && event.bodyDigest === digestOf(says));
 
 export const links = (id: RequestId) => ({ self: `/v1/requests/${id}`, events: `/v1/requests/${id}/events` });
 const submitted = (id: RequestId): Published => ({ request_id: id, stage: 'submitted', links: links(id) });
 const CONFLICT = 'this Idempotency-Key was used for another body: send the same body again, or take a new key';
 
-function answerKnown(mark: Mark, { digest }: Says, id: RequestId): Published {
-  if (mark.bodyDigest !== digest()) throw new EvenkeelError('conflict', CONFLICT);
+function answerKnown(mark: Mark, says: Says, id: RequestId): Published {
+  if (mark.bodyDigest !== digestOf(says)) throw new EvenkeelError('conflict', CONFLICT);
   return { request_id: id, stage: mark.stage, links: links(id) };
 }
 
-function answerVerdict({ event, offset }: Happened, id: RequestId, { digest }: Says): Published {
-  if (event.type === 'request_conflicted' || (event.type === 'request_queued' && event.bodyDigest !== digest()))
+function answerVerdict({ event, offset }: Happened, id: RequestId, says: Says): Published {
+  if (event.type === 'request_conflicted' || (event.type === 'request_queued' && event.bodyDigest !== digestOf(says)))
     throw new Problem('conflict', CONFLICT, { offset });
   if (event.type !== 'request_refused') return { request_id: id, stage: 'queued', links: links(id), offset };
   throw refusedByTask(event, offset);

@@ -48,7 +48,8 @@ export function requestRoutes(app: FastifyInstance, parts: GatewayParts): void {
     },
   };
   app.post<{ Body: Body }>('/v1/requests', { schema: { ...post, security, tags } }, async (request, reply) => {
-    const caller = await identify(parts, request);
+    const who = identify(parts, request);
+    const caller = who instanceof Promise ? await who : who;
     const { waitMs, async } = preferred(request.headers.prefer);
     const { published, allowance } = await publish(parts, { caller, body: request.body, key: idempotencyKey(request), async });
     reply.header('location', published.links.self).headers(rateHeaders(allowance));

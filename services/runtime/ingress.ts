@@ -16,17 +16,14 @@ import type { Output } from '#streams/engine/machine.ts';
 import type { Rec } from '#streams/engine/ports.ts';
 import { commandMark } from '#streams/support/evolve.ts';
 import type { CommandInput, Input, RequestInput } from '#streams/support/input.ts';
+import type { Vault } from '../vault.ts';
 
-export type Sealing = {
-  seal(tenant: TenantId, person: RequestInput['person'], place: string, words: Uint8Array): Promise<Uint8Array>;
-  open(tenant: TenantId, person: RequestInput['person'], place: string, sealed: Uint8Array): Promise<Uint8Array>;
-};
 export type IngressParts = {
   readonly codec: Codec;
   readonly masterKey: Uint8Array;
   readonly platformKey: HmacKey;
   readonly partitions: number;
-  readonly vault: Sealing;
+  readonly vault: Pick<Vault, 'seal' | 'open'>;
   /** The tenant's policy as committed; undefined when there is no such tenant. */
   readonly policyOf: (tenant: TenantId, partition: number) => Policy | undefined;
 };

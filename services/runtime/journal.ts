@@ -44,7 +44,7 @@ export type StepCall<T> = (grant: { readonly cap: MicroUsd }, signal: AbortSigna
 
 /** The words of a step, under the person's key. */
 export interface StepWords {
-  seal(step: string, words: Uint8Array): Promise<Uint8Array>;
+  seal(step: string, words: Uint8Array): Uint8Array | Promise<Uint8Array>;
   read(step: string): Promise<Uint8Array | undefined>;
 }
 export type JournalOf = { readonly tenant: TenantId; readonly conversation: ConversationId; readonly turn: Pick<Turn, 'request' | 'arrival'> };

@@ -11,7 +11,8 @@ import type { Finish } from '#streams/support/input.ts';
 import { MESSAGE_STEP } from '#streams/support/outputs.ts';
 import type { Account } from '#streams/support/state.ts';
 import type { RunTurn } from '#streams/support/support.ts';
-import type { Message, Sealing } from './ingress.ts';
+import type { Vault } from '../vault.ts';
+import type { Message } from './ingress.ts';
 import { StepJournal, type StepWords, type SupportTask } from './journal.ts';
 
 export type Citation = { readonly document: string; readonly heading: string; readonly version: string };
@@ -45,7 +46,7 @@ export type AgentJournal = Pick<StepJournal, 'step' | 'left' | 'state'>;
 export type Agent = (ask: AgentAsk, journal: AgentJournal, signal: AbortSignal) => Promise<AgentAnswer>;
 export type TurnParts = {
   readonly agent: Agent;
-  readonly vault: Sealing;
+  readonly vault: Pick<Vault, 'seal' | 'open'>;
   readonly codec: Codec;
   readonly warn: (message: string, error: Error) => void;
 };

@@ -1,13 +1,10 @@
 /** What goes into one batch: the broker measures batches, and a thousand small records can be one batch too large. */
 import { AUDIT_TOPIC, TOPICS, type Topic } from '#schemas/topics.ts';
 import type { Output } from '#streams/engine/machine.ts';
+import { mostBytes } from './record-batch.ts';
 
 const LARGEST_SEND_BYTES = 512 * 1_024;
 const MOST_IN_ONE_SEND = 2_000;
-/** Lengths, deltas and the header of a batch; generously. */
-const OVERHEAD_BYTES = 64;
-/** Of UTF-8 for one unit of UTF-16. */
-const MOST_BYTES_A_UNIT = 3;
 
 /** How many of `records`, all of one topic, go into the next send: at least one, in all no more than the topic takes in one batch. */
 export function nextSend(records: readonly Output[]): number {
@@ -16,16 +13,8 @@ export function nextSend(records: readonly Output[]): number {
   const bound = Math.min(LARGEST_SEND_BYTES, most / 2);
   let bytes = 0;
   for (let at = 0; at < records.length; at++) {
-    bytes += sizeOf(records[at] as Output);
+    bytes += mostBytes(records[at] as Output);
     if (at > 0 && (bytes > bound || at >= MOST_IN_ONE_SEND)) return at;
   }
   return records.length;
-}
-
-/** Bytes on the wire, about: at least as many. */
-function sizeOf({ key, value, headers }: Output): number {
-  let bytes = OVERHEAD_BYTES + MOST_BYTES_A_UNIT * key.length + (value?.byteLength ?? 0);
-  if (headers === undefined) return bytes;
-  for (const [name, header] of Object.entries(headers)) bytes += OVERHEAD_BYTES + Buffer.byteLength(name) + Buffer.byteLength(header);
-  return bytes;
 }

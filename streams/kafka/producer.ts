@@ -94,7 +94,7 @@ class BatchingSender implements RecordSender {
   #enter(waiting: Waiting): void {
     const lane = this.#lane(waiting.record.topic, waiting.record.partition ?? 0);
     lane.waiting.push(waiting);
-    if (!lane.busy) void this.#start(lane);
+    if (!lane.busy) this.#start(lane);
   }
 
   #lane(topic: string, partition: number): Lane {
@@ -108,12 +108,15 @@ class BatchingSender implements RecordSender {
     return lane;
   }
 
-  /** Finds who leads, and puts the lane where that leader's next request takes it. */
-  async #start(lane: Lane): Promise<void> {
-    if (this.#closed) return;
+  /** At once where it is known who leads: lanes of one answer have their next request together. */
+  #start(lane: Lane): void {
     lane.busy = true;
-    // What the same caller sends along with it rides along.
-    await Promise.resolve();
+    if (lane.leader !== undefined && lane.identity !== undefined) this.#post(lane, lane.leader);
+    else void this.#prepare(lane);
+  }
+
+  async #prepare(lane: Lane): Promise<void> {
+    if (this.#closed) return;
     try {
       this.#connected ??= this.#cluster.connect();
       await this.#connected;
@@ -124,13 +127,18 @@ class BatchingSender implements RecordSender {
       [this.#connected, this.#identity] = [undefined, undefined];
       return this.#again(lane, error as Error);
     }
-    let outbox = this.#outboxes.get(lane.leader);
+    this.#post(lane, lane.leader);
+  }
+
+  /** Where that leader's next request takes it. */
+  #post(lane: Lane, leader: string): void {
+    let outbox = this.#outboxes.get(leader);
     if (!outbox) {
       outbox = { lanes: new Set(), busy: false };
-      this.#outboxes.set(lane.leader, outbox);
+      this.#outboxes.set(leader, outbox);
     }
     outbox.lanes.add(lane);
-    if (!outbox.busy) void this.#deliver(lane.leader, outbox);
+    if (!outbox.busy) void this.#deliver(leader, outbox);
   }
 
   #identify({ failed }: Lane, nodeId: string): Promise<Producing> {
@@ -155,6 +163,8 @@ class BatchingSender implements RecordSender {
 
   async #deliver(leader: string, outbox: { readonly lanes: Set<Lane>; busy: boolean }): Promise<void> {
     outbox.busy = true;
+    // What the same caller sends along with it rides along.
+    await Promise.resolve();
     while (outbox.lanes.size > 0 && !this.#closed) {
       const lanes = this.#take(outbox.lanes);
       try {
@@ -202,7 +212,7 @@ class BatchingSender implements RecordSender {
 
   #next(lane: Lane): void {
     Object.assign(lane, { batch: undefined, ...NOT_TRIED });
-    if (lane.waiting.length > 0 && !this.#closed) void this.#start(lane);
+    if (lane.waiting.length > 0 && !this.#closed) this.#start(lane);
   }
 
   /** The same bytes once more after a pause, when the error may pass and there is time; who leads is asked anew. */
@@ -210,7 +220,7 @@ class BatchingSender implements RecordSender {
     lane.since ??= performance.now();
     if ((error as { retriable?: boolean }).retriable === false || performance.now() - lane.since > RETRY_WITHIN_MS) return this.#fail(lane, error);
     lane.leader = undefined;
-    setTimeout(() => void this.#start(lane), PAUSES_MS[lane.tries++] ?? LAST_PAUSE_MS);
+    setTimeout(() => this.#start(lane), PAUSES_MS[lane.tries++] ?? LAST_PAUSE_MS);
   }
 
   #fail(lane: Lane, cause: Error): void {

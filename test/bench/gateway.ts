@@ -16,6 +16,7 @@ import { QUESTION } from './load.ts';
 import { SMALL } from './options.ts';
 import { pause } from './pace.ts';
 import { startLiteLlm } from './peers/litellm.ts';
+import { requestWritten } from './peers/written.ts';
 import { OPEN_POLICY } from './pipeline.ts';
 import { BenchPlatform } from './platform.ts';
 import { type Report, round, say } from './report.ts';
@@ -39,8 +40,6 @@ const WORKED_OFF_MS = 240_000;
 const BARE_SHARE = 0.8;
 const LITELLM_TIMES = 20;
 const BARE_TOPIC = 'bench.accepted';
-/** Of a record as the gateway writes it: the question sealed, its ids and its signature. */
-const RECORD_BYTES = 290;
 const SERVICES = ['gateway', 'runtime', 'auditor'] as const;
 
 /** `cpu`: microseconds a request of the services asked for, and then of Kafka. */
@@ -228,7 +227,7 @@ async function bareGateway(platform: BenchPlatform): Promise<{ readonly child: C
   });
   const port = await freePort();
   const { brokers, admin } = platform.kafka;
-  const settings = { brokers, ...admin, port, topic: BARE_TOPIC, partitions, bytes: RECORD_BYTES };
+  const settings = { brokers, ...admin, port, topic: BARE_TOPIC, partitions, record: await requestWritten(platform) };
   const child = spawn(process.execPath, ['test/bench/peers/fastify-loop.ts', JSON.stringify(settings)], { stdio: ['ignore', 'ignore', 'inherit'] });
   return { child, port };
 }

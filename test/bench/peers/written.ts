@@ -47,47 +47,66 @@ class Weighed {
   }
 }
 
-export async function writtenBy(platform: BenchPlatform): Promise<Written> {
+type Read = (topic: string, each: (record: Rec) => void) => Promise<void>;
+
+async function reading<T>(platform: BenchPlatform, run: (read: Read) => Promise<T>): Promise<T> {
   const reader = new Reader(platform.client('admin'), () => undefined);
-  const read = async (topic: string, each: (record: Rec) => void) => {
-    for await (const { records } of reader.read(topic, PARTITION, 0)) records.forEach(each);
-  };
-  const [requests, batches, kinds] = [new Weighed(), new Weighed(), new Map<string, Weighed>()];
+  try {
+    return await run(async (topic, each) => {
+      for await (const { records } of reader.read(topic, PARTITION, 0)) records.forEach(each);
+    });
+  } finally {
+    await reader.close();
+  }
+}
+
+async function requestsIn(read: Read): Promise<Weighed> {
+  const requests = new Weighed();
+  await read('support.requests', (record) => requests.add(record));
+  return requests;
+}
+
+/** A request's record, as it stands on its topic. */
+export function requestWritten(platform: BenchPlatform): Promise<Sized> {
+  return reading(platform, async (read) => (await requestsIn(read)).size);
+}
+
+export function writtenBy(platform: BenchPlatform): Promise<Written> {
+  return reading(platform, written(platform));
+}
+
+const written = (platform: BenchPlatform) => async (read: Read) => {
+  const [requests, batches, kinds] = [await requestsIn(read), new Weighed(), new Map<string, Weighed>()];
   const weigh = (kind: string, record: Rec, commit: number) => {
     const weighed = kinds.get(kind) ?? new Weighed();
     kinds.set(kind, weighed);
     weighed.add(record, commit);
   };
-  try {
-    await read('support.requests', (record) => requests.add(record));
-    const commits = new Map<string, number[]>();
-    let transaction = 0;
-    await read('tenant.events', (record) => {
-      const { name, value } = platform.codec.decode(record.value as Uint8Array);
-      if (name === 'batch') {
-        transaction = (value as Batch).number;
-        return batches.add(record);
-      }
-      const { request } = value as { readonly request?: string };
-      if (request === undefined) return;
-      const known = commits.get(request) ?? [];
-      commits.set(request, known);
-      if (known.at(-1) !== transaction) known.push(transaction);
-      weigh(`history ${name}`, record, known.length - 1);
-    });
-    const of = (event: string) => kinds.get(`history ${event}`)?.commit ?? 0;
-    const [accepted, stepped, ended] = [of('request_queued'), of('step_finished'), of('request_finished')];
-    await read('support.steps', (record) => {
-      const { value } = platform.codec.decode(record.value as Uint8Array) as { readonly value: { readonly step: string } };
-      weigh(`words ${value.step}`, record, value.step === MESSAGE_STEP ? accepted : stepped);
-    });
-    await read('support.results', (record) => weigh('results', record, ended));
-  } finally {
-    await reader.close();
-  }
+  const commits = new Map<string, number[]>();
+  let transaction = 0;
+  await read('tenant.events', (record) => {
+    const { name, value } = platform.codec.decode(record.value as Uint8Array);
+    if (name === 'batch') {
+      transaction = (value as Batch).number;
+      return batches.add(record);
+    }
+    const { request } = value as { readonly request?: string };
+    if (request === undefined) return;
+    const known = commits.get(request) ?? [];
+    commits.set(request, known);
+    if (known.at(-1) !== transaction) known.push(transaction);
+    weigh(`history ${name}`, record, known.length - 1);
+  });
+  const of = (event: string) => kinds.get(`history ${event}`)?.commit ?? 0;
+  const [accepted, stepped, ended] = [of('request_queued'), of('step_finished'), of('request_finished')];
+  await read('support.steps', (record) => {
+    const { value } = platform.codec.decode(record.value as Uint8Array) as { readonly value: { readonly step: string } };
+    weigh(`words ${value.step}`, record, value.step === MESSAGE_STEP ? accepted : stepped);
+  });
+  await read('support.results', (record) => weigh('results', record, ended));
   const records = [...kinds.values()].reduce((sum, { count }) => sum + count, batches.count);
   return { request: requests.size, batch: batches.size, commits: byCommit(kinds, requests.count), recordsPerTransaction: records / batches.count };
-}
+};
 
 /** What most requests leave, as often as they do: an alert now and then belongs to none of them. */
 function byCommit(kinds: ReadonlyMap<string, Weighed>, requests: number): Written['commits'] {
