@@ -29,7 +29,7 @@ const CHANGES = {
 const INTEGER = { type: 'integer', minimum: Number.MIN_SAFE_INTEGER, maximum: Number.MAX_SAFE_INTEGER } as const;
 const AMOUNT = { ...INTEGER, examples: [1_000_000], description: 'Integer micro-dollars.' };
 const TOKENS = { ...INTEGER, examples: [100_000] };
-const COMMAND = { security, headers: withKey('A repeat with the same key changes nothing.') };
+const COMMAND = { security, ...withKey('A repeat with the same key changes nothing.') };
 const DONE = { description: 'What it did, and where that stands in the history', type: 'object', additionalProperties: true };
 const submitted = { 202: { ...DONE, description: 'Written, and not decided within five seconds' }, ...PROBLEMS(400, 401, 403, 404, 409, 422, 503) };
 

@@ -99,17 +99,20 @@ function fateOf(error: EvenkeelError): { readonly status: number; readonly retry
   return { status, retryAfterMs: known ?? (status === 429 || status === 503 ? RETRY_MS : undefined) };
 }
 
+/** For what failed on our side. */
+export type Log = { error(bindings: object, message: string): void };
+
 /** Everything that a handler or Fastify itself throws. */
-export function onError(error: FastifyError, request: FastifyRequest, reply: FastifyReply): FastifyReply {
-  return sendProblem(reply, toEvenkeel(error, request), pathOf(request));
+export function onError(log: Log | undefined): (error: FastifyError, request: FastifyRequest, reply: FastifyReply) => FastifyReply {
+  return (error, request, reply) => sendProblem(reply, toEvenkeel(error, request, log), pathOf(request));
 }
 
-function toEvenkeel(error: FastifyError, request: FastifyRequest): EvenkeelError {
+function toEvenkeel(error: FastifyError, request: FastifyRequest, log: Log | undefined): EvenkeelError {
   if (error instanceof EvenkeelError) return error;
   if (error.statusCode === 413) return new EvenkeelError('record_too_large', 'the body is larger than this call takes');
   if (error.validation) return new EvenkeelError('body_invalid', validationOf(error));
   if (error.statusCode !== undefined && error.statusCode < 500) return new EvenkeelError('body_invalid', error.message);
-  request.log.error({ err: error, reqId: request.id, route: `${request.method} ${pathOf(request)}` }, 'a request failed');
+  log?.error({ err: error, reqId: request.id, route: `${request.method} ${pathOf(request)}` }, 'a request failed');
   return new EvenkeelError('unavailable', 'something failed on our side; the same request may be tried again');
 }
 

@@ -11,7 +11,7 @@ import { type GatewayParts, idempotencyKey, identify, partition } from './parts.
 import { problemOf, rateHeaders } from './problems.ts';
 import { type Body, links, MOST, publish } from './publish.ts';
 import { refusedByTask } from './refusals.ts';
-import { EXAMPLES, object, PROBLEMS, PUBLISHED, security, withKey, withWait } from './shapes.ts';
+import { EXAMPLES, object, PROBLEMS, PUBLISHED, security, withKeyAndWait } from './shapes.ts';
 import type { Refused, Undecided } from './submissions.ts';
 import { type Stage, stageOf, stagesOfMark } from './view.ts';
 
@@ -40,7 +40,7 @@ export function requestRoutes(app: FastifyInstance, parts: GatewayParts): void {
     description:
       'Answered when the task has decided: queued, or refused with the limit that said no. After a second without a verdict, or at once with `Prefer: respond-async`: `submitted`, and the record is safe; what became of it stands under its id.',
     body: BODY,
-    headers: withWait(withKey('The same key is the same request: a repeat returns it, with another body it is refused.')),
+    ...withKeyAndWait('The same key is the same request: a repeat returns it, with another body it is refused.'),
     response: {
       200: { description: 'It ended within the wait that was preferred', type: 'object', additionalProperties: true, examples: [EXAMPLES.finished] },
       202: { description: 'Accepted', ...PUBLISHED },

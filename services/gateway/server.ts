@@ -2,22 +2,24 @@
 import { readFileSync } from 'node:fs';
 import swagger from '@fastify/swagger';
 import swaggerUi from '@fastify/swagger-ui';
-import Fastify, { type FastifyBaseLogger, type FastifyInstance } from 'fastify';
+import Fastify, { type FastifyInstance } from 'fastify';
 import { EvenkeelError } from '#schemas/errors.ts';
 import { adminRoutes } from './admin.ts';
 import { dashboardRoutes } from './dashboard.ts';
 import { documentRoutes } from './documents.ts';
 import type { GatewayParts } from './parts.ts';
-import { onError, pathOf, sendProblem } from './problems.ts';
+import { type Log, onError, pathOf, sendProblem } from './problems.ts';
 import { requestRoutes } from './requests.ts';
+import { documented } from './shapes.ts';
 
 /** A message of 16,384 characters, each escaped, and its metadata. */
 const BODY_LIMIT = 131_072;
 
-export async function createServer(parts: GatewayParts, loggerInstance?: FastifyBaseLogger): Promise<FastifyInstance> {
+export async function createServer(parts: GatewayParts, log?: Log): Promise<FastifyInstance> {
   const app = Fastify({
     // A logger for each request costs more than its routing; the one line that is ever written names the request itself.
-    ...(loggerInstance ? { loggerInstance, disableRequestLogging: true, childLoggerFactory: (logger: FastifyBaseLogger) => logger } : { logger: false }),
+    logger: false,
+    disableRequestLogging: true,
     bodyLimit: BODY_LIMIT,
     requestTimeout: 30_000,
     forceCloseConnections: true,
@@ -27,7 +29,7 @@ export async function createServer(parts: GatewayParts, loggerInstance?: Fastify
       customOptions: { coerceTypes: false, removeAdditional: false, useDefaults: true, allowUnionTypes: true, strictTypes: false, keywords: ['example'] },
     },
   });
-  app.setErrorHandler(onError);
+  app.setErrorHandler(onError(log));
   app.setNotFoundHandler((request, reply) =>
     sendProblem(reply, new EvenkeelError('not_found', `there is no ${request.method} ${pathOf(request)}; see /docs`), pathOf(request)),
   );
@@ -40,6 +42,7 @@ export async function createServer(parts: GatewayParts, loggerInstance?: Fastify
       info: { title: 'Evenkeel', version: '1', description: 'A multi-tenant support platform on Kafka. Tenant and person come from the credential alone.' },
       components: { securitySchemes: { bearer: { type: 'http', scheme: 'bearer', bearerFormat: 'JWT' } } },
     },
+    transform: ({ schema, url }) => ({ schema: documented(schema), url }),
   });
   const icon = readFileSync(new URL('./web/icon.svg', import.meta.url));
   await app.register(swaggerUi, {

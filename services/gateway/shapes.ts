@@ -10,16 +10,16 @@ export const object = (required: readonly string[], properties: Record<string, o
   properties,
 });
 
-export const withKey = (description: string) => ({
-  type: 'object',
-  additionalProperties: true,
-  properties: { 'idempotency-key': { type: 'string', description } },
+/** Headers that a route documents. They are always text, and each is checked where it is read: a validator for them would run for nothing. */
+type Headers = Record<string, { readonly type: 'string'; readonly description: string }>;
+
+export const withKey = (description: string): { readonly describedHeaders: Headers } => ({
+  describedHeaders: { 'idempotency-key': { type: 'string', description } },
 });
 
-export const withWait = (headers: ReturnType<typeof withKey>) => ({
-  ...headers,
-  properties: {
-    ...headers.properties,
+export const withKeyAndWait = (description: string): { readonly describedHeaders: Headers } => ({
+  describedHeaders: {
+    ...withKey(description).describedHeaders,
     prefer: {
       type: 'string',
       description:
@@ -27,6 +27,12 @@ export const withWait = (headers: ReturnType<typeof withKey>) => ({
     },
   },
 });
+
+/** A route's schema as OpenAPI has it. */
+export function documented(schema: object | undefined): object {
+  const { describedHeaders, ...rest } = (schema ?? {}) as { readonly describedHeaders?: Headers };
+  return describedHeaders === undefined ? rest : { ...rest, headers: { type: 'object', properties: describedHeaders } };
+}
 
 const id = 'r_3tQv9mYc0Zk1xWb7LhPs2A';
 export const EXAMPLES = {

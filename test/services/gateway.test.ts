@@ -1,4 +1,5 @@
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+import { createServer } from '#services/gateway/server.ts';
 import type { Agent } from '#services/runtime/turns.ts';
 import { bearer, type Claims, type Desk, openDesk } from './gateway-desk.ts';
 
@@ -377,7 +378,30 @@ describe('administration', () => {
     expect(Object.keys(body.paths)).toEqual(expect.arrayContaining(['/v1/requests', '/v1/requests/{id}', '/v1/tenants/{tenant}/policy', '/v1/live']));
     expect(body.paths['/']).toBeUndefined();
   });
+
+  test('OpenAPI says what the headers of a request do, though nothing validates them', async () => {
+    const { body } = await call(operator, 'GET', '/docs/json');
+    const { post } = body.paths['/v1/requests'] as { readonly post: { readonly parameters: readonly { readonly in: string; readonly name: string }[] } };
+    expect(post.parameters.map((each) => `${each.in} ${each.name}`)).toEqual(['header idempotency-key', 'header prefer']);
+  });
+
+  test('what fails on our side is one line in the log that names the request, and the client is told that it may try again', async () => {
+    const lines: object[] = [];
+    const failing = { ...desk.parts, random: () => never() };
+    const app = await createServer(failing, { error: (bindings, message) => lines.push({ ...bindings, message }) });
+    const headers = { ...(await bearer(ann)), 'content-type': 'application/json' };
+    const answer = await app.inject({ method: 'POST', url: '/v1/requests?a=1', headers, payload: { message: 'How?' } });
+    await app.close();
+    expect([answer.statusCode, answer.json().code, answer.body.includes('the cause')]).toEqual([503, 'unavailable', false]);
+    expect(lines).toEqual([
+      { err: expect.objectContaining({ message: 'the cause' }), reqId: expect.any(String), route: 'POST /v1/requests', message: 'a request failed' },
+    ]);
+  });
 });
+
+function never(): never {
+  throw new Error('the cause');
+}
 
 async function eventually<T>(read: () => Promise<T>): Promise<T> {
   for (let left = 100; ; left--) {
