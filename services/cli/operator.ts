@@ -98,8 +98,9 @@ const PAST: Readonly<Record<string, string>> = {
 };
 
 /** `acme: suspended, event tenant_suspended at offset 57`. */
-export function asLine({ tenant, done, offset }: Done): string {
-  return `${tenant}: ${PAST[done] ?? done}${offset === undefined ? '' : `, event ${done} at offset ${offset}`}`;
+export function asLine({ tenant, done, offset, facts: { decided_at: before } }: Done): string {
+  const where = offset === undefined ? '' : `, event ${done} at offset ${offset}`;
+  return `${tenant}: ${PAST[done] ?? done}${where}${before === undefined ? '' : `; it was decided at ${before}`}`;
 }
 
 export function say(done: Done, json: boolean, terminal: Terminal, more: object = {}): void {

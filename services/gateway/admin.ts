@@ -170,13 +170,14 @@ async function command<T extends CommandType>(
   const role = who.role === 'operator' ? 'operator' : 'tenant_admin';
   const says = { tenantId: tenant, commandId, by: who.person, role, ...fields } as unknown as ValueOf<T>;
   const digest = commandDigest({ type, ...says } as unknown as Command);
-  const decided = () => {
+  // What it came to the first time was told then, and stands in the history at that time; the tenant shows what holds now.
+  const decidedBefore = () => {
     const { mark } = parts.peek({ tenant, mark: commandMark(commandId) });
     if (mark && !isRepeat(mark, digest)) throw new EvenkeelError('conflict', KEY_OF_ANOTHER);
-    return mark !== undefined;
+    return mark && { ...answer, done: 'decided_before', facts: { decided_at: new Date(mark.queuedAt).toISOString() } };
   };
-  // What it came to the first time was told then; the tenant shows what holds now.
-  if (decided()) return reply.code(200).send({ ...answer, done: 'decided_before' });
+  const before = decidedBefore();
+  if (before) return reply.send(before);
   const value = parts.codec.encode(type, says);
   const record = { topic: COMMANDS, partition: partition(parts, tenant), key: tenant, value };
   const happened = await parts.lifecycle.first(
@@ -186,7 +187,7 @@ async function command<T extends CommandType>(
     parts.commandMs,
     () => parts.send([record]),
   );
-  if (!happened) return reply.code(decided() ? 200 : 202).send({ ...answer, done: decided() ? 'decided_before' : 'submitted' });
+  if (!happened) return decidedBefore() ?? reply.code(202).send({ ...answer, done: 'submitted' });
   const { event, offset } = happened;
   if (event.type !== 'command_refused') {
     const { type: done, tenant: _tenant, ...facts } = event;

@@ -330,8 +330,13 @@ describe('administration', () => {
     expect(await call(operator, 'POST', '/v1/tenants', { tenant_id: 'acme' })).toMatchObject({ status: 409, body: { code: 'tenant_exists' } });
     expect(await call(operator, 'POST', '/v1/tenants', { tenant_id: 'No!' })).toMatchObject({ status: 400, body: { code: 'tenant_id_invalid' } });
     const grant = () => call(operator, 'POST', '/v1/tenants/acme/grants', { window: 'day', amount_micro_usd: 500 }, { 'idempotency-key': 'g1' });
+    const began = Date.now();
     expect((await grant()).body.done).toBe('budget_granted');
-    expect((await grant()).body.done).toBe('decided_before');
+    const ended = Date.now();
+    const repeat = await grant();
+    expect([repeat.status, repeat.body.done]).toEqual([200, 'decided_before']);
+    const decidedAt = Date.parse((repeat.body.facts as { readonly decided_at: string }).decided_at);
+    expect(decidedAt >= began && decidedAt <= ended).toBe(true);
     const other = await call(operator, 'POST', '/v1/tenants/acme/grants', { window: 'day', amount_micro_usd: 501 }, { 'idempotency-key': 'g1' });
     expect(other).toMatchObject({ status: 409, body: { code: 'conflict' } });
     const bad = { amount_micro_usd: 5, incurred_at: 'yesterday' };
