@@ -9,7 +9,8 @@ import { promisify } from 'node:util';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { until } from '#infra/local/wait.mjs';
 import type { TenantId } from '#schemas/ids.ts';
-import { partitionOf } from '#schemas/topics.ts';
+import { partitionOf, RUNTIME_GROUP } from '#schemas/topics.ts';
+import { GroupOwners } from '#streams/kafka/group-owners.ts';
 import { Reader } from '#streams/kafka/reader.ts';
 import { pause } from '../bench/pace.ts';
 import { BenchPlatform } from '../bench/platform.ts';
@@ -28,12 +29,38 @@ type Fields = { readonly request: string; readonly amount: number; readonly outc
 let platform: BenchPlatform;
 let desk: Desk;
 
-const runtime = (name: string) =>
-  platform.run(name, 'test/long/priced-runtime.ts', 'runtime', { EVENKEEL_IN_FLIGHT_PER_PARTITION: String(CAP), EVENKEEL_MODEL_DELAY_MS: '100' });
+let owners: GroupOwners;
+/** Runtimes by the port that their membership names. */
+const runtimes = new Map<string, string>();
+
+async function runtime(name: string): Promise<void> {
+  const settings = { EVENKEEL_IN_FLIGHT_PER_PARTITION: String(CAP), EVENKEEL_MODEL_DELAY_MS: '100' };
+  const { opsPort } = await platform.run(name, 'test/long/priced-runtime.ts', 'runtime', settings);
+  runtimes.set(String(opsPort), name);
+}
+
+/** Which runtime owns each partition, by the group itself. */
+async function ownersNow(): Promise<readonly (string | undefined)[]> {
+  owners.forget();
+  const addresses = await Promise.all(Array.from({ length: platform.partitions }, (_, partition) => owners.addressOf(partition)));
+  return addresses.map((address) => runtimes.get(address?.split(':').at(-1) ?? ''));
+}
+
+/** Kills whoever owns the tenant's partition, and starts it again. */
+async function killOwner(tenant: TenantId): Promise<void> {
+  let owner: string | undefined;
+  await until(`an owner of ${tenant}'s partition`, 30_000, async () => {
+    owner = (await ownersNow())[partitionOf(tenant, platform.partitions)];
+    return owner !== undefined;
+  });
+  await platform.end(owner as string, 'SIGKILL');
+  await runtime(owner as string);
+}
 
 beforeAll(async () => {
   platform = await BenchPlatform.start();
   desk = new Desk(platform);
+  owners = new GroupOwners(platform.client('admin'), RUNTIME_GROUP, 'support.requests');
   await desk.createTenant(ACME, { ...WIDE, budgetDay: DOLLAR, requestCeiling: 20_000 });
   await desk.createTenant(GLOBEX, { ...WIDE, ...SHARE, deadlineMs: 4_000 });
   for (const tenant of [INITECH, UMBRELLA]) await desk.createTenant(tenant, { ...WIDE, ...SHARE });
@@ -42,6 +69,7 @@ beforeAll(async () => {
 });
 afterAll(async () => {
   await desk?.close();
+  await owners?.close();
   await platform?.stop();
 });
 
@@ -72,17 +100,25 @@ async function judge(): Promise<Judged> {
   return JSON.parse(said.stdout) as Judged;
 }
 
-test('a dollar is a dollar: 1,000 first requests at once over two gateways and Kafka, each runtime killed once', async () => {
+test('a dollar is a dollar: 1,000 first requests at once over two gateways and Kafka, their runtime killed twice and a rebalance in between', async () => {
   const token = await desk.token(ACME);
   const asked = Array.from({ length: REQUESTS }, (_, at) => (at % 3 === 2 ? desk.publish(ACME) : desk.post(ACME, token, at)));
-  const killed = (async () => {
-    for (const [at, name] of ['runtime-1', 'runtime-2'].entries()) {
-      await until(`a first part, before ${name} is killed,`, 60_000, async () => (await count(ACME, 'request_finished')) > 40 + at * 60);
-      await platform.end(name, 'SIGKILL');
-      await runtime(name);
-    }
+  const finished = (least: number) => until(`${least} ends`, 60_000, async () => (await count(ACME, 'request_finished')) > least);
+  const disturbed = (async () => {
+    await finished(20);
+    await killOwner(ACME);
+    await finished(40);
+    await runtime('runtime-3');
+    await until('each of three runtimes to own partitions', 60_000, async () => {
+      const now = await ownersNow();
+      return [...runtimes.values()].every((name) => now.includes(name));
+    });
+    await killOwner(ACME);
+    return count(ACME, 'request_finished');
   })();
-  await Promise.all([...asked, killed]);
+  await Promise.all([...asked, disturbed]);
+  // It was in the midst of it that all this happened.
+  expect(await disturbed).toBeLessThan(REQUESTS);
   expect(desk.refused).toEqual(new Map());
   await until('the end of every request', 120_000, async () => (await count(ACME, 'request_finished')) === REQUESTS);
 
