@@ -29,6 +29,8 @@ const CHANGES = {
 const INTEGER = { type: 'integer', minimum: Number.MIN_SAFE_INTEGER, maximum: Number.MAX_SAFE_INTEGER } as const;
 const AMOUNT = { ...INTEGER, examples: [1_000_000], description: 'Integer micro-dollars.' };
 const TOKENS = { ...INTEGER, examples: [100_000] };
+/** What is sent to a call that takes nothing is refused, not passed over: its sender believes that it does something. */
+const NOTHING = { type: ['object', 'null'], additionalProperties: false, properties: {} };
 const COMMAND = { security, ...withKey('A repeat with the same key changes nothing.') };
 const DONE = { description: 'What it did, and where that stands in the history', type: 'object', additionalProperties: true };
 const submitted = { 202: { ...DONE, description: 'Written, and not decided within five seconds' }, ...PROBLEMS(400, 401, 403, 404, 409, 422, 503) };
@@ -91,6 +93,7 @@ function policyRoutes(app: FastifyInstance, parts: GatewayParts): void {
       tags,
       params: TENANT,
       summary: `${verb === 'suspend' ? 'Suspend' : 'Resume'} a tenant`,
+      body: NOTHING,
       response: { 200: DONE, ...submitted },
     };
     app.post<{ Params: OfTenant }>(`/v1/tenants/:tenant/${verb}`, { schema }, async (request, reply) => {

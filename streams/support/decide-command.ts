@@ -35,6 +35,7 @@ export function decideCommand({ account, mark }: Rows, command: Command, now: In
       const { window, amount, tokens } = command;
       const key = keyOf(window, windowKeys(now));
       const { granted, grantedTokens } = balance(account, window, key);
+      if (amount === 0 && tokens === 0) return refuse('amount_invalid', 'amount, tokens: nothing is granted; at least one of them is to be other than 0');
       const wrong = wrongAmount({ amount, tokens }) ?? wrongSum('grants', granted + amount, grantedTokens + tokens);
       if (wrong) return refuse('amount_invalid', wrong);
       return [{ type: 'budget_granted', ...head, window, key, amount: amount as MicroUsd, tokens }];

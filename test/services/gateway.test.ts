@@ -261,7 +261,10 @@ describe('who may', () => {
 
   test('a suspended tenant: its users nothing, its administrators look on', async () => {
     const { body } = await ask(ann);
+    const until = await call(operator, 'POST', '/v1/tenants/acme/suspend', { until: 'tomorrow' });
+    expect([until.status, until.body.detail]).toEqual([400, expect.stringContaining('"until" is not known here')]);
     expect((await call(operator, 'POST', '/v1/tenants/acme/suspend')).body.done).toBe('tenant_suspended');
+    expect((await call(operator, 'POST', '/v1/tenants/acme/suspend', {})).body.done).toBe('tenant_suspended');
     expect(await ask(ann)).toMatchObject({ status: 403, body: { code: 'tenant_suspended' } });
     expect((await call(ann, 'GET', body.links.self)).status).toBe(403);
     expect((await call({ tenant: 'acme', role: 'tenant_admin' }, 'GET', '/v1/tenants/acme')).status).toBe(200);

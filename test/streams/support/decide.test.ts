@@ -107,6 +107,12 @@ describe('budgets: a hold fits into every window, in money and in tokens', () =>
     expect(() => rows.account.encode(world.account)).not.toThrow();
   });
 
+  test('a grant of nothing is refused, and a negative one takes back', () => {
+    const { when } = given(create());
+    expect(when(grant('none', 'day', 0))).toMatchObject([{ type: 'command_refused', code: 'amount_invalid', field: expect.stringContaining('nothing') }]);
+    expect([grant('tokens', 'day', 0, 5), grant('back', 'day', -5)].map((input) => when(input)[0]?.type)).toEqual(['budget_granted', 'budget_granted']);
+  });
+
   test('given a hold of yesterday, when it settles today, then yesterday pays', () => {
     const { world, when } = running({}, 1);
     when(step(1, 's', { worst: 500 }), NOON + DAY);
