@@ -101,11 +101,20 @@ class BatchingSender implements RecordSender {
     const at = `${topic}/${partition}`;
     let lane = this.#lanes.get(at);
     if (!lane) {
-      if (this.#lanes.size >= LANES_KEPT) for (const [name, { busy }] of this.#lanes) if (!busy) this.#lanes.delete(name);
+      if (this.#lanes.size >= LANES_KEPT) this.#forget();
       lane = { topic, partition, at, waiting: [], batch: undefined, identity: undefined, failed: false, sequence: 0, leader: undefined, ...NOT_TRIED };
       this.#lanes.set(at, lane);
     }
     return lane;
+  }
+
+  /** Lanes at rest. One that comes again begins at sequence 0: under the identity of before, the log would take it for a repeat, and drop it. */
+  #forget(): void {
+    for (const [at, { busy }] of this.#lanes) {
+      if (busy) continue;
+      this.#lanes.delete(at);
+      this.#identity = undefined;
+    }
   }
 
   /** At once where it is known who leads: lanes of one answer have their next request together. */
