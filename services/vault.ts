@@ -54,8 +54,11 @@ export function openVault(options: VaultOptions): Vault {
 class KafkaVault implements Vault {
   readonly #options: VaultOptions;
   readonly #wrapping: KeyObject;
-  /** Wrapped keys by `tenant/person/key_id`, and each person's newest. */
-  readonly #wrapped = new Map<string, Uint8Array>();
+  /**
+   * Wrapped keys by `tenant/person/key_id`, and each person's newest. A key's bytes stand in a string of as many characters: there is one for
+   * every person, a buffer of its own is three times as large, and a slice of Node's pool keeps all 64 KiB of it.
+   */
+  readonly #wrapped = new Map<string, string>();
   readonly #newest = new Map<string, string>();
   readonly #unwrapped = new Map<string, WordsKey>();
   /** By tenant, person and place, the oldest first. */
@@ -79,10 +82,10 @@ class KafkaVault implements Vault {
   }
 
   seal(tenant: TenantId, person: PersonId, place: string, words: Uint8Array): Uint8Array | Promise<Uint8Array> {
-    const data = associated(tenant, person, place);
-    const sealed = (at: string) => sealWords(this.#key(at), data, words, this.#random);
     const at = this.#newest.get(`${tenant}/${person}`);
-    return at === undefined ? this.#make(tenant, person).then(sealed) : sealed(at);
+    // A key that was just made may be erased already.
+    if (at === undefined) return this.#make(tenant, person).then(() => this.seal(tenant, person, place, words));
+    return sealWords(this.#key(at), associated(tenant, person, place), words, this.#random);
   }
 
   async open(tenant: TenantId, person: PersonId, place: string, sealed: Uint8Array): Promise<Uint8Array> {
@@ -182,7 +185,7 @@ class KafkaVault implements Vault {
   }
 
   #learn(at: string, wrapped: Uint8Array): void {
-    this.#wrapped.set(at, wrapped);
+    this.#wrapped.set(at, bufferOf(wrapped).toString('latin1'));
     this.#newest.set(at.slice(0, at.lastIndexOf('/')), at);
     this.#arrived(at);
   }
@@ -211,17 +214,17 @@ class KafkaVault implements Vault {
     const known = this.#unwrapped.get(at);
     if (known) return known;
     const wrapped = this.#wrapped.get(at);
-    if (!wrapped) throw new EvenkeelError('sealed_unreadable', 'the key of these words was erased');
-    const key = { bytes: this.#unwrap(at, wrapped), id: Buffer.from(at.slice(at.lastIndexOf('/') + 1), 'hex') };
+    if (wrapped === undefined) throw new EvenkeelError('sealed_unreadable', 'the key of these words was erased');
+    const key = { bytes: ownCopy(this.#unwrap(at, wrapped)), id: ownCopy(Buffer.from(at.slice(at.lastIndexOf('/') + 1), 'hex')) };
     const oldest = this.#unwrapped.size >= UNWRAPPED_KEYS ? this.#unwrapped.keys().next().value : undefined;
     if (oldest !== undefined) this.#unwrapped.delete(oldest);
     this.#unwrapped.set(at, key);
     return key;
   }
 
-  #unwrap(at: string, wrapped: Uint8Array): Buffer {
+  #unwrap(at: string, wrapped: string): Buffer {
     try {
-      return openGcm(this.#wrapping, at, wrapped);
+      return openGcm(this.#wrapping, at, Buffer.from(wrapped, 'latin1'));
     } catch (cause) {
       throw new EvenkeelError('sealed_unreadable', "a person's key does not unwrap: is EVENKEEL_MASTER_KEY the one that it was written under?", { cause });
     }
@@ -231,6 +234,13 @@ class KafkaVault implements Vault {
 /** The associated data: whose words they are, and where they belong. */
 function associated(tenant: TenantId, person: PersonId, place: string): string {
   return `${tenant}\n${person}\n${place}`;
+}
+
+/** Not a slice of Node's pool, which would be kept as long. */
+function ownCopy(bytes: Uint8Array): Buffer {
+  const own = Buffer.allocUnsafeSlow(bytes.byteLength);
+  own.set(bytes);
+  return own;
 }
 
 /** Random bytes cost per call, not per byte. Each byte is handed out once. */

@@ -1,5 +1,7 @@
 /** The vault: words open for their own tenant, person and place only (invariant 8), and an erased key closes them for good. */
 import { createCipheriv } from 'node:crypto';
+import { setFlagsFromString } from 'node:v8';
+import { runInNewContext } from 'node:vm';
 import { afterEach, expect, test, vi } from 'vitest';
 import { createCodec, localSchemas } from '#schemas/codec.ts';
 import { deriveKey } from '#schemas/digest.ts';
@@ -198,6 +200,45 @@ test('a key that was erased while its write was on its way does not come back wi
   });
   const sealed = await vault.seal(acme, ada, 'a', words('A'));
   expect(Buffer.from(await (await open()).open(acme, ada, 'a', sealed)).toString()).toBe('A');
+});
+
+test('a key that is erased at any moment of a first seal is not sealed under: the words take another', async () => {
+  for (let ticks = 0; ticks < 30; ticks++) {
+    const { open, append, written } = world();
+    const erase = async ({ key = '', partition = 0 }: Partial<Output>) => {
+      for (let left = ticks; left > 0; left--) await undefined;
+      append([{ topic: 'tenant.keys', partition, key, value: null }]);
+    };
+    const vault = await open({
+      async send(records) {
+        append(records);
+        if (written.length === 1) void erase(records[0] as Output);
+      },
+    });
+    expect(await vault.seal(acme, ada, 'a', words('A')), `erased after ${ticks}`).toBeInstanceOf(Uint8Array);
+  }
+});
+
+test('what is kept of a person is small, however much else is read and written between one and the next', async () => {
+  setFlagsFromString('--expose-gc');
+  const collect = runInNewContext('gc') as () => void;
+  const { open, append } = world();
+  // What the log itself keeps is not looked at.
+  const send = async (records: readonly Output[]) => append(records.map((record) => ({ ...record, value: Uint8Array.from(record.value ?? []) })));
+  const [gateway, runtime] = [await open({ send }), await open()];
+  const buffers = () => {
+    collect();
+    return process.memoryUsage().arrayBuffers;
+  };
+  const before = buffers();
+  const persons = Array.from({ length: 200 }, (_, at) => `p_${at}` as PersonId);
+  for (const person of persons) {
+    const sealed = await gateway.seal(acme, person, 'a', words('A'));
+    await runtime.open(acme, person, 'a', sealed);
+    for (let left = Buffer.poolSize; left > 0; left -= 1_024) Buffer.allocUnsafe(1_024);
+  }
+  expect((buffers() - before) / persons.length).toBeLessThan(4_096);
+  for (const vault of [gateway, runtime]) await vault.seal(acme, persons[0] as PersonId, 'b', words('B'));
 });
 
 test('under another master key a person’s key does not unwrap, and the error says which setting to look at', async () => {
