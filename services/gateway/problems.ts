@@ -1,5 +1,5 @@
 /** Errors on HTTP: problem documents (RFC 9457). The status of each error code is mapped here and nowhere else. */
-import type { FastifyError, FastifyReply, FastifyRequest } from 'fastify';
+import type { FastifyBaseLogger, FastifyError, FastifyReply, FastifyRequest } from 'fastify';
 import { ERRORS, type ErrorCode, EvenkeelError } from '#schemas/errors.ts';
 import type { Allowance } from './rate.ts';
 
@@ -100,7 +100,7 @@ function fateOf(error: EvenkeelError): { readonly status: number; readonly retry
 }
 
 /** For what failed on our side. */
-export type Log = { error(bindings: object, message: string): void };
+export type Log = Pick<FastifyBaseLogger, 'warn' | 'error'>;
 
 /** Everything that a handler or Fastify itself throws. */
 export function onError(log: Log | undefined): (error: FastifyError, request: FastifyRequest, reply: FastifyReply) => FastifyReply {

@@ -2,7 +2,7 @@
 import { readFileSync } from 'node:fs';
 import swagger from '@fastify/swagger';
 import swaggerUi from '@fastify/swagger-ui';
-import Fastify, { type FastifyInstance } from 'fastify';
+import Fastify, { type FastifyBaseLogger, type FastifyInstance } from 'fastify';
 import { EvenkeelError } from '#schemas/errors.ts';
 import { adminRoutes } from './admin.ts';
 import { dashboardRoutes } from './dashboard.ts';
@@ -17,8 +17,7 @@ const BODY_LIMIT = 131_072;
 
 export async function createServer(parts: GatewayParts, log?: Log): Promise<FastifyInstance> {
   const app = Fastify({
-    // A logger for each request costs more than its routing; the one line that is ever written names the request itself.
-    logger: false,
+    ...(log ? { loggerInstance: fastifyLog(log) } : { logger: false }),
     disableRequestLogging: true,
     bodyLimit: BODY_LIMIT,
     requestTimeout: 30_000,
@@ -57,4 +56,15 @@ export async function createServer(parts: GatewayParts, log?: Log): Promise<Fast
   documentRoutes(app as unknown as FastifyInstance, parts);
   await dashboardRoutes(app as unknown as FastifyInstance, parts);
   return app as unknown as FastifyInstance;
+}
+
+/**
+ * What Fastify says for itself: of an answer that failed once it had begun, which no error handler sees. It asks for a child for each request,
+ * which would cost more than the request's routing: it gets the one logger.
+ */
+function fastifyLog(log: Log): FastifyBaseLogger {
+  const silent = () => undefined;
+  const [warn, error] = [log.warn.bind(log), log.error.bind(log)];
+  const logger: FastifyBaseLogger = { level: 'warn', silent, trace: silent, debug: silent, info: silent, warn, error, fatal: error, child: () => logger };
+  return logger;
 }

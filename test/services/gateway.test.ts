@@ -1,4 +1,5 @@
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+import type { Log } from '#services/gateway/problems.ts';
 import { createServer } from '#services/gateway/server.ts';
 import type { Agent } from '#services/runtime/turns.ts';
 import { bearer, type Claims, type Desk, openDesk } from './gateway-desk.ts';
@@ -396,7 +397,7 @@ describe('administration', () => {
   test('what fails on our side is one line in the log that names the request, and the client is told that it may try again', async () => {
     const lines: object[] = [];
     const failing = { ...desk.parts, random: () => never() };
-    const app = await createServer(failing, { error: (bindings, message) => lines.push({ ...bindings, message }) });
+    const app = await createServer(failing, logTo(lines));
     const headers = { ...(await bearer(ann)), 'content-type': 'application/json' };
     const answer = await app.inject({ method: 'POST', url: '/v1/requests?a=1', headers, payload: { message: 'How?' } });
     await app.close();
@@ -406,6 +407,43 @@ describe('administration', () => {
     ]);
   });
 });
+
+describe('the log', () => {
+  test('what fails once its answer has begun is told too, as no answer can say it', async () => {
+    const lines: object[] = [];
+    const app = await createServer(desk.parts, logTo(lines));
+    app.get('/late', async (_request, reply) => {
+      await reply.send('an answer');
+      return never();
+    });
+    expect((await app.inject('/late')).body).toBe('an answer');
+    await eventually(async () => (lines.length > 0 ? 200 : 500));
+    await app.close();
+    expect(lines).toEqual([{ err: expect.objectContaining({ message: 'the cause' }), message: expect.any(String) }]);
+  });
+
+  test('what clients do wrong is not in it', async () => {
+    const lines: object[] = [];
+    const app = await createServer(desk.parts, logTo(lines));
+    const headers = { ...(await bearer(ann)), 'content-type': 'application/json' };
+    const asked = { method: 'POST', url: '/v1/requests', headers, payload: { message: 'How?' } } as const;
+    const answers = [
+      await app.inject({ ...asked, payload: '{' }),
+      await app.inject({ ...asked, payload: 'x'.repeat(200_000) }),
+      await app.inject({ ...asked, headers: {} }),
+      await app.inject({ ...asked, headers: { ...headers, 'idempotency-key': ['a', 'b'] } as never }),
+      await app.inject('/nowhere'),
+    ];
+    await app.close();
+    expect(answers.map(({ statusCode }) => statusCode)).toEqual([400, 413, 401, 400, 404]);
+    expect(lines).toEqual([]);
+  });
+});
+
+function logTo(lines: object[]): Log {
+  const tell = (bindings: object, message?: string) => void lines.push({ ...bindings, message });
+  return { error: tell, warn: tell };
+}
 
 function never(): never {
   throw new Error('the cause');
