@@ -2,6 +2,7 @@
 import { createCipheriv } from 'node:crypto';
 import { setFlagsFromString } from 'node:v8';
 import { runInNewContext } from 'node:vm';
+import fc from 'fast-check';
 import { afterEach, expect, test, vi } from 'vitest';
 import { createCodec, localSchemas } from '#schemas/codec.ts';
 import { deriveKey } from '#schemas/digest.ts';
@@ -107,11 +108,32 @@ test('words of the first version open still, for their own place only: a history
     await expect(vault.open(acme, ada, 'r_0/message', bytes)).rejects.toMatchObject({ code: 'sealed_unreadable', message: expect.stringContaining('version') });
 });
 
+test('bytes of any length and version that nobody sealed open nothing, in a buffer or inside a larger one', async () => {
+  const vault = await world().open();
+  const keyId = (await vault.seal(acme, ada, 'a', words('A'))).slice(1, 17);
+  await fc.assert(
+    fc.asyncProperty(fc.constantFrom(0, 1, 2, 3, 255), fc.uint8Array({ maxLength: 90 }), fc.nat(120), async (version, rest, cut) => {
+      const bytes = Uint8Array.of(9, 9, 9, version, ...keyId, ...rest, 9).subarray(3, -1);
+      // Without its key id it would be waited for.
+      const hostile = cut < 17 ? bytes.subarray(0, cut) : bytes;
+      await expect(vault.open(acme, ada, 'a', hostile)).rejects.toMatchObject({ code: 'sealed_unreadable' });
+    }),
+    { numRuns: 500 },
+  );
+});
+
 test('sealing the same words twice gives other bytes each time, and no words can be sealed too', async () => {
   const vault = await world().open();
   const [first, second] = await Promise.all([vault.seal(acme, ada, 'r_1/message', words('same')), vault.seal(acme, ada, 'r_1/message', words('same'))]);
   expect(Buffer.compare(first as Uint8Array, second as Uint8Array)).not.toBe(0);
   expect(await vault.open(acme, ada, 'r_1/result', await vault.seal(acme, ada, 'r_1/result', words('')))).toHaveLength(0);
+});
+
+test('no two words are sealed with one nonce, however many are sealed', async () => {
+  const vault = await world().open();
+  const nonces = new Set<string>();
+  for (let at = 0; at < 1_000; at++) nonces.add(Buffer.from(await vault.seal(acme, ada, 'r_1/message', words('same'))).toString('hex', 17, 41));
+  expect(nonces.size).toBe(1_000);
 });
 
 test('first seals side by side make one key, and wait for it to be written', async () => {

@@ -2,6 +2,7 @@
 import { createRequire } from 'node:module';
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
+import { committedRecords } from '#streams/kafka/fetch.ts';
 import { encodeBatch } from '#streams/kafka/record-batch.ts';
 
 const require = createRequire(import.meta.url);
@@ -44,6 +45,15 @@ test('a batch is byte for byte what kafkajs encodes', async () => {
     }),
     { numRuns: 200 },
   );
+});
+
+test('room is reckoned for records that take the most: three bytes a character, lone surrogates, and many small headers', () => {
+  const wide = (count: number) => '\u20ac\ud800'.repeat(count);
+  const headers = Object.fromEntries(Array.from({ length: 64 }, (_, at) => [String.fromCharCode(0x3000 + at), new Uint8Array(0)]));
+  const records = [wide(40), wide(4_000)].map((key) => ({ topic: 't', key, value: null, headers }));
+  const of = { id: 1n, epoch: 0, sequence: 0, transactional: false, time: 0 };
+  const written = committedRecords({ bytes: encodeBatch(records, of), aborted: [] }, 0).records;
+  expect(written.map(({ key, headers: each }) => [key, Object.keys(each).length])).toEqual(records.map(({ key }) => [key.toWellFormed(), 64]));
 });
 
 const asBuffers = (headers: Readonly<{ [name: string]: Uint8Array | string }>) =>
