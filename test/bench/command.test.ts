@@ -4,7 +4,10 @@ import { expect, test } from 'vitest';
 const bench = (...options: string[]) =>
   spawnSync(process.execPath, ['test/bench/main.ts', ...options], { encoding: 'utf8', env: { ...process.env, NO_COLOR: '1' } });
 
-test('what cannot be understood is said, with what can, before anything is started', () => {
+/** Nine processes, of half a second each where nothing else runs. */
+const WITHIN_MS = 60_000;
+
+test('what cannot be understood is said, with what can, before anything is started', { timeout: WITHIN_MS }, () => {
   expect(bench()).toMatchObject({ status: 2, stderr: expect.stringContaining('There are backlog, commit') });
   expect(bench('speed')).toMatchObject({ status: 2, stderr: expect.stringContaining('there is no benchmark speed') });
   expect(bench('fold', 'slow')).toMatchObject({ status: 2, stderr: expect.stringContaining('unexpected argument: slow') });
