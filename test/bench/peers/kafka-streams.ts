@@ -1,7 +1,7 @@
 /** Kafka Streams as a peer: fetched by Maven once, its one-file program compiled by the Java that runs it. */
 import { spawn } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
-import { downloadJars, jarsOf, KAFKA } from '#infra/local/download.mjs';
+import { cached, downloadJars, KAFKA } from '#infra/local/download.mjs';
 import { ensureJava, findJava } from '#infra/local/java.mjs';
 import type { TestKafka } from '../../start-kafka.ts';
 
@@ -26,7 +26,7 @@ export async function kafkaStreamsFold({ kafka, topic, schemaId, events, stateDi
   const { username, password } = kafka.admin;
   const args = [kafka.brokers.join(','), username, password, topic, String(schemaId), String(events), stateDir];
   const live = async (life: 'process' | 'restore') => {
-    const out = await run(findJava(), ['-Xmx1g', '-cp', `${jarsOf(NAME)}/*`, here('KafkaStreamsFold.java'), life, ...args]);
+    const out = await run(findJava(), ['-Xmx1g', '-cp', `${cached(NAME)}/*`, here('KafkaStreamsFold.java'), life, ...args]);
     return JSON.parse(out.trim().split('\n').at(-1) ?? '') as StreamsLife;
   };
   return { processed: await live('process'), restored: await live('restore') };

@@ -3,11 +3,11 @@ import { type ChildProcess, spawn } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
 import { existsSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { jarsOf, run, withProgress } from '#infra/local/download.mjs';
+import { cached, run, withProgress } from '#infra/local/download.mjs';
 import { answers, freePort, until } from '#infra/local/wait.mjs';
 
 const VERSION = '1.108.7';
-const HOME = jarsOf(`litellm-${VERSION}`);
+const HOME = cached(`litellm-${VERSION}`);
 const READY_MS = 120_000;
 
 /** @throws when Python, or the package, is not to be had: a peer that cannot start is an error */
