@@ -259,7 +259,10 @@ test('what is kept of a person is small, however much else is read and written b
     await runtime.open(acme, person, 'a', sealed);
     for (let left = Buffer.poolSize; left > 0; left -= 1_024) Buffer.allocUnsafe(1_024);
   }
-  expect((buffers() - before) / persons.length).toBeLessThan(4_096);
+  const ofEach = () => (buffers() - before) / persons.length;
+  // A thread of the collector's own frees them, after it has answered.
+  for (let left = 300; left > 0 && ofEach() >= 4_096; left--) await new Promise((resolve) => setImmediate(resolve));
+  expect(ofEach()).toBeLessThan(4_096);
   for (const vault of [gateway, runtime]) await vault.seal(acme, persons[0] as PersonId, 'b', words('B'));
 });
 
