@@ -2,7 +2,7 @@
 import { readFileSync } from 'node:fs';
 import swagger from '@fastify/swagger';
 import swaggerUi from '@fastify/swagger-ui';
-import Fastify, { type FastifyBaseLogger, type FastifyInstance } from 'fastify';
+import Fastify, { type FastifyBaseLogger, type FastifyInstance, LogController } from 'fastify';
 import { EvenkeelError } from '#schemas/errors.ts';
 import { adminRoutes } from './admin.ts';
 import { dashboardRoutes } from './dashboard.ts';
@@ -18,7 +18,7 @@ const BODY_LIMIT = 131_072;
 export async function createServer(parts: GatewayParts, log?: Log): Promise<FastifyInstance> {
   const app = Fastify({
     ...(log ? { loggerInstance: fastifyLog(log) } : { logger: false }),
-    disableRequestLogging: true,
+    logController: new LogController({ disableRequestLogging: true }),
     bodyLimit: BODY_LIMIT,
     requestTimeout: 30_000,
     forceCloseConnections: true,
