@@ -4,7 +4,7 @@
  *     version (1 byte) | key id (16) | nonce | ciphertext | tag (16)
  *
  * Version 2 is XChaCha20-Poly1305 (draft-irtf-cfrg-xchacha-03), whose nonces of 24 bytes may be random, by libsodium: one call of the binding.
- * A cipher of node:crypto takes six, and leaves the collector an object to finalize: a fifth of what the gateway spent on a request. Version 1,
+ * A cipher of node:crypto takes six, and leaves the collector an object to finalize: an eighth of the gateway's time. Version 1,
  * AES-256-GCM with nonces of 12 bytes, is opened and not written any more: a history is never rewritten.
  */
 import { type CipherKey, createCipheriv, createDecipheriv } from 'node:crypto';

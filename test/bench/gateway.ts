@@ -28,8 +28,8 @@ const CONNECTIONS = 256;
 const WAITING = [256, 1_024, 2_048];
 const LITELLM_CONNECTIONS = 32;
 const SUBMITTED = SMALL ? 21_000 : 150_000;
-/** Of the bare gateway and ours. */
-const TURNS = 3;
+/** Of the bare gateway and ours: many and short, for the machine's speed changes between them. */
+const TURNS = 10;
 const ANSWERED = SMALL ? 6_000 : 25_000;
 const PROXIED = SMALL ? 200 : 2_500;
 /** Before each measurement, of its requests. */
@@ -200,8 +200,12 @@ async function inTurn(platform: BenchPlatform, door: Door): Promise<{ readonly b
     const target = { url: `http://127.0.0.1:${port}`, path: '/v1/requests', body: { message: QUESTION }, headers };
     const shots: { readonly bare: Shot; readonly submitted: Shot }[] = [];
     for (let turn = 0; turn <= TURNS; turn++) {
-      const bare = await fire(platform, target, SUBMITTED / TURNS, CONNECTIONS, []);
-      const submitted = await door.shoot(SUBMITTED / TURNS, CONNECTIONS, 'respond-async', ['gateway']);
+      const loadBare = () => fire(platform, target, SUBMITTED / TURNS, CONNECTIONS, []);
+      const loadOurs = () => door.shoot(SUBMITTED / TURNS, CONNECTIONS, 'respond-async', ['gateway']);
+      // Who comes first changes too.
+      const first = turn % 2 === 0 ? await loadBare() : await loadOurs();
+      const second = turn % 2 === 0 ? await loadOurs() : await loadBare();
+      const [bare, submitted] = turn % 2 === 0 ? [first, second] : [second, first];
       say(`a bare Fastify ${Math.round(bare.perS)}/s, submitted ${Math.round(submitted.perS)}/s`);
       if (turn > 0) shots.push({ bare, submitted });
     }
