@@ -1,5 +1,5 @@
 /** Errors on HTTP: problem documents (RFC 9457). The status of each error code is mapped here and nowhere else. */
-import type { FastifyBaseLogger, FastifyError, FastifyReply, FastifyRequest } from 'fastify';
+import type { FastifyError, FastifyReply, FastifyRequest } from 'fastify';
 import { ERRORS, type ErrorCode, EvenkeelError } from '#schemas/errors.ts';
 import type { Allowance } from './rate.ts';
 
@@ -99,20 +99,17 @@ function fateOf(error: EvenkeelError): { readonly status: number; readonly retry
   return { status, retryAfterMs: known ?? (status === 429 || status === 503 ? RETRY_MS : undefined) };
 }
 
-/** For what failed on our side. */
-export type Log = Pick<FastifyBaseLogger, 'warn' | 'error'>;
-
 /** Everything that a handler or Fastify itself throws. */
-export function onError(log: Log | undefined): (error: FastifyError, request: FastifyRequest, reply: FastifyReply) => FastifyReply {
-  return (error, request, reply) => sendProblem(reply, toEvenkeel(error, request, log), pathOf(request));
+export function onError(error: FastifyError, request: FastifyRequest, reply: FastifyReply): FastifyReply {
+  return sendProblem(reply, toEvenkeel(error, request), pathOf(request));
 }
 
-function toEvenkeel(error: FastifyError, request: FastifyRequest, log: Log | undefined): EvenkeelError {
+function toEvenkeel(error: FastifyError, request: FastifyRequest): EvenkeelError {
   if (error instanceof EvenkeelError) return error;
   if (error.statusCode === 413) return new EvenkeelError('record_too_large', 'the body is larger than this call takes');
   if (error.validation) return new EvenkeelError('body_invalid', validationOf(error));
   if (error.statusCode !== undefined && error.statusCode < 500) return new EvenkeelError('body_invalid', error.message);
-  log?.error({ err: error, reqId: request.id, route: `${request.method} ${pathOf(request)}` }, 'a request failed');
+  request.log.error({ err: error, reqId: request.id, route: `${request.method} ${pathOf(request)}` }, 'a request failed');
   return new EvenkeelError('unavailable', 'something failed on our side; the same request may be tried again');
 }
 

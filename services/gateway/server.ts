@@ -8,12 +8,15 @@ import { adminRoutes } from './admin.ts';
 import { dashboardRoutes } from './dashboard.ts';
 import { documentRoutes } from './documents.ts';
 import type { GatewayParts } from './parts.ts';
-import { type Log, onError, pathOf, sendProblem } from './problems.ts';
+import { onError, pathOf, sendProblem } from './problems.ts';
 import { requestRoutes } from './requests.ts';
 import { documented } from './shapes.ts';
 
 /** A message of 16,384 characters, each escaped, and its metadata. */
 const BODY_LIMIT = 131_072;
+
+/** For what failed on our side. */
+export type Log = Pick<FastifyBaseLogger, 'warn' | 'error'>;
 
 export async function createServer(parts: GatewayParts, log?: Log): Promise<FastifyInstance> {
   const app = Fastify({
@@ -28,7 +31,7 @@ export async function createServer(parts: GatewayParts, log?: Log): Promise<Fast
       customOptions: { coerceTypes: false, removeAdditional: false, useDefaults: true, allowUnionTypes: true, strictTypes: false, keywords: ['example'] },
     },
   });
-  app.setErrorHandler(onError(log));
+  app.setErrorHandler(onError);
   app.setNotFoundHandler((request, reply) =>
     sendProblem(reply, new EvenkeelError('not_found', `there is no ${request.method} ${pathOf(request)}; see /docs`), pathOf(request)),
   );
@@ -59,7 +62,7 @@ export async function createServer(parts: GatewayParts, log?: Log): Promise<Fast
 }
 
 /**
- * What Fastify says for itself: of an answer that failed once it had begun, which no error handler sees. It asks for a child for each request,
+ * Our error handler's, and Fastify's own, which alone sees an answer that failed once it had begun. It asks for a child for each request,
  * which would cost more than the request's routing: it gets the one logger.
  */
 function fastifyLog(log: Log): FastifyBaseLogger {

@@ -1,6 +1,5 @@
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
-import type { Log } from '#services/gateway/problems.ts';
-import { createServer } from '#services/gateway/server.ts';
+import { createServer, type Log } from '#services/gateway/server.ts';
 import type { Agent } from '#services/runtime/turns.ts';
 import { bearer, type Claims, type Desk, openDesk } from './gateway-desk.ts';
 
