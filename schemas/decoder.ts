@@ -4,6 +4,7 @@
  * what the schema says throw; what a stranger wrote is walked before (codec.ts).
  */
 import type { AvroSchema } from './avro.ts';
+import { bufferOf } from './buffer.ts';
 
 /** Reads `bytes` from `from` to `to`, all of it. @throws RangeError when they are not such a value */
 export type Decode<T> = (bytes: Uint8Array, from: number, to: number) => T;
@@ -171,7 +172,7 @@ function wordsOf(of: Uint8Array): DataView {
 
 /** `latin1`: known to be ASCII, which is then not looked for again. */
 function text(from: number, encoding: 'utf8' | 'latin1' = 'utf8'): string {
-  const buffer = Buffer.isBuffer(bytes) ? bytes : Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+  const buffer = bufferOf(bytes);
   return buffer.toString(encoding, from, at);
 }
 

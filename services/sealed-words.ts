@@ -9,6 +9,7 @@
  */
 import { type CipherKey, createCipheriv, createDecipheriv } from 'node:crypto';
 import sodium from 'sodium-native';
+import { bufferOf } from '#schemas/buffer.ts';
 
 /** A person's key of 32 bytes, and its id as sealed words name it. */
 export type WordsKey = { readonly bytes: Buffer; readonly id: Buffer };
@@ -60,9 +61,4 @@ export function openGcm(key: CipherKey, place: string, sealed: Uint8Array): Buff
   decipher.setAAD(Buffer.from(place));
   decipher.setAuthTag(sealed.subarray(-TAG));
   return Buffer.concat([decipher.update(sealed.subarray(GCM_NONCE, -TAG)), decipher.final()]);
-}
-
-/** A view of the same bytes. */
-export function bufferOf(bytes: Uint8Array): Buffer {
-  return Buffer.isBuffer(bytes) ? bytes : Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
 }

@@ -4,6 +4,7 @@
  * erases. Sealed words name their key.
  */
 import { type KeyObject, randomBytes } from 'node:crypto';
+import { bufferOf } from '#schemas/buffer.ts';
 import type { Codec } from '#schemas/codec.ts';
 import { deriveKey } from '#schemas/digest.ts';
 import { EvenkeelError } from '#schemas/errors.ts';
@@ -11,7 +12,7 @@ import type { PersonId, TenantId } from '#schemas/ids.ts';
 import { partitionOf, type Topic } from '#schemas/topics.ts';
 import type { Output } from '#streams/engine/machine.ts';
 import type { Log } from '#streams/engine/ports.ts';
-import { bufferOf, KEY_ID_BYTES, keyIdOf, openGcm, openWords, type Random, sealGcm, sealWords, type WordsKey } from './sealed-words.ts';
+import { KEY_ID_BYTES, keyIdOf, openGcm, openWords, type Random, sealGcm, sealWords, type WordsKey } from './sealed-words.ts';
 
 export interface Vault {
   /** At once for a person whose key is known. `place` is the record that the words belong to, `<request>/<step>`. */
@@ -31,8 +32,6 @@ export type VaultOptions = {
   readonly partitions: number;
   /** As many words are kept open for whoever opens them next, once: a runtime opens a message when it comes and when its turn begins. */
   readonly keptOpen?: number;
-  /** For simulation. A nonce must never come twice under one key. */
-  readonly random?: Random;
 };
 
 /** Opened a moment ago, and what was opened. */
@@ -65,8 +64,8 @@ class KafkaVault implements Vault {
   readonly #opened = new Map<string, Opened>();
   /** Keys with a tombstone: their words are gone, whoever still waits for them or was just writing them. */
   readonly #erased = new Set<string>();
-  readonly #random: Random;
-  readonly #making = new Map<string, Promise<string>>();
+  readonly #random = pooledRandom();
+  readonly #making = new Map<string, Promise<void>>();
   readonly #awaited = new Map<string, (() => void)[]>();
   readonly #stop = new AbortController();
   readonly ready: Promise<void>;
@@ -74,7 +73,6 @@ class KafkaVault implements Vault {
 
   constructor(options: VaultOptions) {
     this.#options = options;
-    this.#random = options.random ?? pooledRandom();
     this.#wrapping = deriveKey(options.masterKey, 'wrap');
     const followed = Array.from({ length: options.partitions }, (_, partition) => this.#follow(partition));
     this.ready = Promise.all(followed.map(({ ready }) => ready)).then(() => undefined);
@@ -128,7 +126,7 @@ class KafkaVault implements Vault {
   }
 
   /** Side by side first seals of a person make one key. */
-  #make(tenant: TenantId, person: PersonId): Promise<string> {
+  #make(tenant: TenantId, person: PersonId): Promise<void> {
     const who = `${tenant}/${person}`;
     let making = this.#making.get(who);
     if (!making) {
@@ -138,17 +136,15 @@ class KafkaVault implements Vault {
     return making;
   }
 
-  async #write(tenant: TenantId, person: PersonId): Promise<string> {
+  async #write(tenant: TenantId, person: PersonId): Promise<void> {
     const { codec, partitions, send } = this.#options;
     const keyId = Buffer.from(this.#random(KEY_ID_BYTES)).toString('hex');
     const at = `${tenant}/${person}/${keyId}`;
     const wrapped = sealGcm(this.#wrapping, at, this.#random(KEY_BYTES), this.#random);
     const value = codec.encode('person_key', { tenant, person, keyId, wrapped });
     await send([{ topic: KEYS, partition: partitionOf(tenant, partitions), key: at, value }]);
-    // Its tombstone may have been read before the reply to this write came.
-    if (this.#erased.has(at)) return this.#write(tenant, person);
-    this.#learn(at, wrapped);
-    return at;
+    // Its tombstone may have been read before the reply to this write came: who seals makes another.
+    if (!this.#erased.has(at)) this.#learn(at, wrapped);
   }
 
   #follow(partition: number): { readonly ready: Promise<void>; readonly failed: Promise<Error> } {
@@ -243,7 +239,7 @@ function ownCopy(bytes: Uint8Array): Buffer {
   return own;
 }
 
-/** Random bytes cost per call, not per byte. Each byte is handed out once. */
+/** Random bytes cost per call, not per byte. Each byte is handed out once: a nonce must never come twice under one key. */
 function pooledRandom(): Random {
   let pool = randomBytes(RANDOM_POOL);
   let at = 0;

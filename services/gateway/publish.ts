@@ -3,6 +3,7 @@
  * when it takes longer than a second, or `submitted` at once for who prefers that (RFC 7240, respond-async). The task alone decides.
  */
 import { crc32 } from 'node:zlib';
+import { bufferOf } from '#schemas/buffer.ts';
 import { conversationId, keyedDigest, personId, requestId, tenantSecret } from '#schemas/digest.ts';
 import { EvenkeelError } from '#schemas/errors.ts';
 import type { Event } from '#schemas/events.ts';
@@ -136,7 +137,7 @@ function recordOf(parts: GatewayParts, caller: Caller, tenant: TenantId, body: B
     deadlineMs: body.deadline_ms ?? null,
     message: null,
     metadata: null,
-    sealed: Buffer.from(sealed.buffer, sealed.byteOffset, sealed.byteLength),
+    sealed: bufferOf(sealed),
   });
   const signature = signPlatform(parts.platformKey, REQUESTS, tenant, value);
   return { topic: REQUESTS, partition: partition(parts, tenant), key: tenant, value, headers: { [KID_HEADER]: PLATFORM_KID, [SIGNATURE_HEADER]: signature } };

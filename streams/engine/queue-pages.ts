@@ -3,6 +3,7 @@
  * due. One index key for its place and one for its deadline would be half of what a waiting request writes. A page is derived from the items
  * that are in it, so it is the same by whatever way they came there (invariant 3); its own due key is that of its earliest item.
  */
+import { bufferOf } from '#schemas/buffer.ts';
 import type { Instant, TenantId } from '#schemas/ids.ts';
 import { dueKey, pageKey, rangeEnd } from './keys.ts';
 import type { ItemId } from './machine.ts';
@@ -152,7 +153,7 @@ function encodePage(page: readonly Waiting[]): Uint8Array {
 function decodePage(number: number, page: Uint8Array | undefined): Waiting[] {
   const found: Waiting[] = [];
   if (page === undefined) return found;
-  const bytes = Buffer.from(page.buffer, page.byteOffset, page.byteLength);
+  const bytes = bufferOf(page);
   for (let at = 0; at < bytes.byteLength; ) {
     const [due, end] = [bytes.readDoubleBE(at + 1), at + ENTRY_HEAD + bytes.readUInt16BE(at + 9)];
     const item = bytes.toString('utf8', at + ENTRY_HEAD, end);
