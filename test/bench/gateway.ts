@@ -198,14 +198,13 @@ async function inTurn(platform: BenchPlatform, door: Door): Promise<{ readonly b
     // The same headers and the same work of the client's: the bare one reads them, and does nothing with them.
     const headers = door.headers([], 'respond-async');
     const target = { url: `http://127.0.0.1:${port}`, path: '/v1/requests', body: { message: QUESTION }, headers };
+    const loadBare = () => fire(platform, target, SUBMITTED / TURNS, CONNECTIONS, []);
     const shots: { readonly bare: Shot; readonly submitted: Shot }[] = [];
     for (let turn = 0; turn <= TURNS; turn++) {
-      const loadBare = () => fire(platform, target, SUBMITTED / TURNS, CONNECTIONS, []);
-      const loadOurs = () => door.shoot(SUBMITTED / TURNS, CONNECTIONS, 'respond-async', ['gateway']);
       // Who comes first changes too.
-      const first = turn % 2 === 0 ? await loadBare() : await loadOurs();
-      const second = turn % 2 === 0 ? await loadOurs() : await loadBare();
-      const [bare, submitted] = turn % 2 === 0 ? [first, second] : [second, first];
+      const before = turn % 2 === 0 ? await loadBare() : undefined;
+      const submitted = await door.shoot(SUBMITTED / TURNS, CONNECTIONS, 'respond-async', ['gateway']);
+      const bare = before ?? (await loadBare());
       say(`a bare Fastify ${Math.round(bare.perS)}/s, submitted ${Math.round(submitted.perS)}/s`);
       if (turn > 0) shots.push({ bare, submitted });
     }

@@ -72,10 +72,10 @@ export function requestWritten(platform: BenchPlatform): Promise<Sized> {
 }
 
 export function writtenBy(platform: BenchPlatform): Promise<Written> {
-  return reading(platform, written(platform));
+  return reading(platform, (read) => written(platform, read));
 }
 
-const written = (platform: BenchPlatform) => async (read: Read) => {
+async function written(platform: BenchPlatform, read: Read): Promise<Written> {
   const [requests, batches, kinds] = [await requestsIn(read), new Weighed(), new Map<string, Weighed>()];
   const weigh = (kind: string, record: Rec, commit: number) => {
     const weighed = kinds.get(kind) ?? new Weighed();
@@ -106,7 +106,7 @@ const written = (platform: BenchPlatform) => async (read: Read) => {
   await read('support.results', (record) => weigh('results', record, ended));
   const records = [...kinds.values()].reduce((sum, { count }) => sum + count, batches.count);
   return { request: requests.size, batch: batches.size, commits: byCommit(kinds, requests.count), recordsPerTransaction: records / batches.count };
-};
+}
 
 /** What most requests leave, as often as they do: an alert now and then belongs to none of them. */
 function byCommit(kinds: ReadonlyMap<string, Weighed>, requests: number): Written['commits'] {

@@ -4,11 +4,11 @@ import type { ConversationId, MicroUsd, PersonId, RequestId, TenantId } from '#s
 
 export const tenant = 'acme' as TenantId;
 
+const of = (n: number) => ({ tenant, request: `r_${n}` as RequestId, conversation: `c_${n}` as ConversationId });
+
 export const queued = (n: number, deadline = 9e12): EventOf<'request_queued'> => ({
   type: 'request_queued',
-  tenant,
-  request: `r_${n}` as RequestId,
-  conversation: `c_${n}` as ConversationId,
+  ...of(n),
   person: 'p_1' as PersonId,
   bodyDigest: 'd',
   source: 'http',
@@ -19,9 +19,7 @@ export const queued = (n: number, deadline = 9e12): EventOf<'request_queued'> =>
 
 export const held = (n: number): EventOf<'hold_placed'> => ({
   type: 'hold_placed',
-  tenant,
-  request: `r_${n}` as RequestId,
-  conversation: `c_${n}` as ConversationId,
+  ...of(n),
   day: '2026-11-24',
   month: '2026-11',
   amount: 50 as MicroUsd,
@@ -32,9 +30,7 @@ export const held = (n: number): EventOf<'hold_placed'> => ({
 /** It ended at its deadline, without having run. */
 export const expired = (n: number): EventOf<'request_finished'> => ({
   type: 'request_finished',
-  tenant,
-  request: `r_${n}` as RequestId,
-  conversation: `c_${n}` as ConversationId,
+  ...of(n),
   outcome: 'refused',
   reason: 'deadline',
   degraded: null,
