@@ -1,10 +1,9 @@
 /**
  * Who calls: a JWT of an issuer that may speak for that tenant. The tenant comes from the credential alone. Verified claims are kept until
- * they expire, at most 60 s, by the token's digest; whether the tenant is suspended is asked on every call.
+ * they expire, at most 60 s, beside their token; whether the tenant is suspended is asked on every call.
  */
 import { readFileSync } from 'node:fs';
 import { createLocalJWKSet, decodeJwt, type JSONWebKeySet, type JWTPayload, jwtVerify } from 'jose';
-import { sha256Text } from '#schemas/digest.ts';
 import { EvenkeelError } from '#schemas/errors.ts';
 import { isTenantId, type TenantId } from '#schemas/ids.ts';
 
@@ -22,6 +21,7 @@ const AUDIENCE = 'evenkeel';
 const ALGORITHMS = ['EdDSA', 'ES256', 'RS256'];
 const KEPT_MS = 60_000;
 const KEPT_CLAIMS = 10_000;
+const KEY_CHARACTERS = 32;
 const MOST_TOKEN_CHARACTERS = 8_192;
 
 /** @throws EvenkeelError `setting_invalid`: an issuer on loopback or plain HTTP is for a gateway that itself listens on loopback */
@@ -52,7 +52,11 @@ function readIssuers(file: string): readonly Issuer[] {
 
 export class Authenticator {
   readonly #issuers: ReadonlyMap<string, { readonly of: Issuer; readonly keys: ReturnType<typeof createLocalJWKSet> }>;
-  readonly #kept = new Map<string, { readonly caller: Caller; readonly until: number }>();
+  /**
+   * By the end of the token, which is of its signature and so unlike any other's: as a key the whole would be hashed for each request. It is
+   * kept beside to be compared, in a memory that holds the master key too.
+   */
+  readonly #kept = new Map<string, { readonly authorization: string; readonly caller: Caller; readonly until: number }>();
   readonly #now: () => number;
 
   constructor(issuers: readonly Issuer[], now: () => number = Date.now) {
@@ -62,13 +66,12 @@ export class Authenticator {
 
   /** At once for a credential that is known. Rejects with EvenkeelError `credential_missing`, `credential_invalid` */
   authenticate(authorization: string | undefined): Caller | Promise<Caller> {
-    if (authorization === undefined || authorization.length > MOST_TOKEN_CHARACTERS) return this.#learn('', '');
-    const digest = sha256Text(authorization);
-    const kept = this.#kept.get(digest);
-    return kept && kept.until > this.#now() ? kept.caller : this.#learn(authorization, digest);
+    if (authorization === undefined || authorization.length > MOST_TOKEN_CHARACTERS) return this.#learn('');
+    const kept = this.#kept.get(authorization.slice(-KEY_CHARACTERS));
+    return kept?.authorization === authorization && kept.until > this.#now() ? kept.caller : this.#learn(authorization);
   }
 
-  async #learn(authorization: string, digest: string): Promise<Caller> {
+  async #learn(authorization: string): Promise<Caller> {
     const token = /^Bearer ([\w.~+/-]+=*)$/i.exec(authorization)?.[1];
     if (!token) throw new EvenkeelError('credential_missing', 'send Authorization: Bearer <token>');
     const caller = await this.#verify(token);
@@ -76,9 +79,10 @@ export class Authenticator {
       if (this.#kept.size < KEPT_CLAIMS) break;
       this.#kept.delete(old);
     }
+    const key = authorization.slice(-KEY_CHARACTERS);
     // Learnt last, let go last.
-    this.#kept.delete(digest);
-    this.#kept.set(digest, { caller, until: Math.min(caller.expiresAt, this.#now() + KEPT_MS) });
+    this.#kept.delete(key);
+    this.#kept.set(key, { authorization, caller, until: Math.min(caller.expiresAt, this.#now() + KEPT_MS) });
     return caller;
   }
 

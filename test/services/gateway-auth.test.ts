@@ -48,6 +48,14 @@ describe('a token', () => {
     await refused(`Bearer ${await token({ role: 'operator' })}`, narrow);
   });
 
+  test('that is known vouches for no other with the same signature', async () => {
+    const [head, claims, signature] = (await token({ tenant: 'acme' })).split('.') as [string, string, string];
+    expect(await auth.authenticate(`Bearer ${head}.${claims}.${signature}`)).toMatchObject({ tenant: 'acme' });
+    const other = Buffer.from(Buffer.from(claims, 'base64url').toString().replace('acme', 'evil')).toString('base64url');
+    await refused(`Bearer ${head}.${other}.${signature}`);
+    expect(await auth.authenticate(`Bearer ${head}.${claims}.${signature}`)).toMatchObject({ tenant: 'acme' });
+  });
+
   test('is not kept beyond its end', async () => {
     const held = `Bearer ${await token({ tenant: 'acme', seconds: 30 })}`;
     await auth.authenticate(held);
