@@ -34,7 +34,7 @@ export type Published = {
 export type Asking = { readonly caller: Caller; readonly body: Body; readonly key: string | undefined; readonly async: boolean };
 type Made = { readonly tenant: TenantId; readonly person: PersonId; readonly id: RequestId; readonly says: Says; readonly record: Output };
 /** What a request says, for comparison with another of the same key. `words`: as they are sealed. */
-type Says = { readonly secret: HmacKey; readonly body: Body; readonly metadata: string | null; readonly words: string };
+type Says = { readonly secret: HmacKey; readonly body: Body; readonly metadata: string | null; readonly words: Buffer };
 
 /** As the history has it. */
 function digestOf({ secret, body: { message, conversation_id: named }, metadata }: Says): string {
@@ -42,7 +42,7 @@ function digestOf({ secret, body: { message, conversation_id: named }, metadata 
 }
 /** For this process's memory: a checksum, as the only one to be fooled is who sent both. */
 function fingerprintOf({ body: { conversation_id: named }, words }: Says): number {
-  return crc32(words, crc32(named ?? ''));
+  return crc32(words, named === undefined ? 0 : crc32(named));
 }
 
 export async function publish(parts: GatewayParts, asking: Asking): Promise<{ readonly published: Published; readonly allowance: Allowance }> {
@@ -56,15 +56,15 @@ export async function publish(parts: GatewayParts, asking: Asking): Promise<{ re
   const { secret, person } = whoIs(parts, caller, tenant);
   const id = requestId(secret, caller.person, sent);
   const { message, conversation_id: named } = body;
-  const says: Says = { secret, body, metadata, words: JSON.stringify({ message, metadata }) };
-  const sealing = parts.vault.seal(tenant, person, `${id}/message`, Buffer.from(says.words));
+  const says: Says = { secret, body, metadata, words: Buffer.from(JSON.stringify({ message, metadata })) };
+  const sealing = parts.vault.seal(tenant, person, `${id}/message`, says.words);
   const sealed = sealing instanceof Promise ? await sealing : sealing;
   // From here to the listening there is no await: the verdict of a request that is on its way cannot slip between.
-  const known = parts.peek({ tenant, mark: id }).mark;
-  if (known) return { published: answerKnown(known, says, id), allowance };
   // What nobody names begins a conversation of its own, in which nothing waits.
-  const conversation = named === undefined ? undefined : conversationId(secret, caller.person, named);
-  checkLimits(parts, tenant, conversation, body.deadline_ms);
+  const item = named === undefined ? undefined : conversationId(secret, caller.person, named);
+  const { account, item: conversation, mark: known } = parts.peek({ tenant, mark: id, ...(item && { item }) });
+  if (known) return { published: answerKnown(known, says, id), allowance };
+  checkLimits(parts, { tenant, account, waiting: conversation?.waiting.length ?? 0 }, body.deadline_ms);
   parts.submissions.checkRoom(tenant);
   const made = { tenant, person, id, says, record: recordOf(parts, caller, tenant, body, sent, sealed) };
   return { published: await (asking.async ? submit(parts, made) : decided(parts, made)), allowance };

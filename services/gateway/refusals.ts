@@ -5,8 +5,9 @@
 import type { ErrorCode } from '#schemas/errors.ts';
 import { EvenkeelError } from '#schemas/errors.ts';
 import type { EventOf } from '#schemas/events.ts';
-import type { ConversationId, Offset, TenantId } from '#schemas/ids.ts';
+import type { Offset, TenantId } from '#schemas/ids.ts';
 import { type Ask, type No, refusal } from '#streams/support/limits.ts';
+import type { Account } from '#streams/support/state.ts';
 import type { GatewayParts } from './parts.ts';
 import { isErrorCode, Problem } from './problems.ts';
 import type { Allowance } from './rate.ts';
@@ -35,17 +36,18 @@ export function checkRate({ peek, rate, refused, view }: GatewayParts, tenant: T
   throw new Problem('rate_limited', detail, refusedBy);
 }
 
+/** Of whom, and how many wait in the conversation that it is for. */
+type Asks = { readonly tenant: TenantId; readonly account: Account; readonly waiting: number };
+
 /** A request that is known already is answered before this: a full queue does not refuse its repeat. */
-export function checkLimits(parts: GatewayParts, tenant: TenantId, item: ConversationId | undefined, deadlineMs: number | undefined): void {
-  const { peek, refused, view, submissions } = parts;
-  const { account: folded, item: conversation } = peek(item === undefined ? { tenant } : { tenant, item });
+export function checkLimits({ refused, view, submissions }: GatewayParts, { tenant, account: folded, waiting }: Asks, deadlineMs: number | undefined): void {
   // What is on its way to the queue stands in it as far as we know.
   const onTheirWay = submissions.undecided(tenant);
   const { policy } = folded;
   const account = folded.queued + onTheirWay < policy.maxQueued ? folded : { ...folded, queued: folded.queued + onTheirWay };
   const now = view.now;
   const deadline = now + Math.min(deadlineMs ?? policy.deadlineMs, policy.maxDeadlineMs);
-  const ask: Ask = { cost: 0 as Ask['cost'], tokens: 0, waiting: conversation?.waiting.length ?? 0, deadline };
+  const ask: Ask = { cost: 0 as Ask['cost'], tokens: 0, waiting, deadline };
   const no = refusal('accept', account, ask, now);
   if (!no) return;
   refused(tenant, no.refusal.code, no.limit.name);
