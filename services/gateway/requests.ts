@@ -3,6 +3,7 @@ import type { FastifyInstance } from 'fastify';
 import { personId, tenantSecret } from '#schemas/digest.ts';
 import { EvenkeelError } from '#schemas/errors.ts';
 import { type PersonId, parseRequestId, type RequestId, type TenantId } from '#schemas/ids.ts';
+import { readsDone } from '#streams/kafka/reads-done.ts';
 import type { Mark } from '#streams/support/state.ts';
 import type { Caller } from './auth.ts';
 import { explainWaiting } from './explain.ts';
@@ -48,6 +49,7 @@ export function requestRoutes(app: FastifyInstance, parts: GatewayParts): void {
     },
   };
   app.post<{ Body: Body }>('/v1/requests', { schema: { ...post, security, tags } }, async (request, reply) => {
+    await readsDone();
     const who = identify(parts, request);
     const caller = who instanceof Promise ? await who : who;
     const { waitMs, async } = preferred(request.headers.prefer);

@@ -10,6 +10,7 @@ import type { Output } from '#streams/engine/machine.ts';
 import { nextSend } from './batch-size.ts';
 import { type Cluster, classify, createCluster, errorOf, type Producing, sendTo } from './client.ts';
 import { type Produced, produce } from './produce.ts';
+import { readsDone } from './reads-done.ts';
 import { encodeBatch } from './record-batch.ts';
 
 export type Sent = { readonly offset: Offset; readonly time: Instant };
@@ -172,9 +173,7 @@ class BatchingSender implements RecordSender {
 
   async #deliver(leader: string, outbox: { readonly lanes: Set<Lane>; busy: boolean }): Promise<void> {
     outbox.busy = true;
-    // What the same caller sends along with it rides along.
-    await Promise.resolve();
-    while (outbox.lanes.size > 0 && !this.#closed) {
+    for (await turnsRecords(); outbox.lanes.size > 0 && !this.#closed; await turnsRecords()) {
       const lanes = this.#take(outbox.lanes);
       try {
         const broker = await this.#cluster.findBroker({ nodeId: leader });
@@ -240,6 +239,12 @@ class BatchingSender implements RecordSender {
     [lane.identity, lane.failed, lane.sequence, lane.leader] = [undefined, true, 0, undefined];
     this.#next(lane);
   }
+}
+
+/** What is sent in this turn of the event loop rides along: whoever waits for the turn's reads may have asked later, and sends first. */
+async function turnsRecords(): Promise<void> {
+  await readsDone();
+  await Promise.resolve();
 }
 
 function acknowledge({ asked, place }: Waiting, offset: Offset, time: Instant): void {

@@ -2,6 +2,7 @@
 import fc from 'fast-check';
 import { afterEach, beforeEach, expect, test, vi } from 'vitest';
 import { createSender, type Sent } from '#streams/kafka/producer.ts';
+import { readsDone } from '#streams/kafka/reads-done.ts';
 import { Brokers, type Fault } from './brokers.ts';
 
 beforeEach(() => void vi.useFakeTimers());
@@ -112,6 +113,20 @@ test('partitions of one leader share a request, and what comes while it is in fl
     ['t/0', 't/2'],
     ['t/0', 't/1', 't/2'],
   ]);
+  writer.check();
+});
+
+test('what is sent in one turn of the event loop shares a request, by whoever waits for the turn’s reads too', async () => {
+  const writer = new Writer();
+  const { requests } = writer.brokers;
+  writer.send([0, 1, 2]);
+  await vi.advanceTimersByTimeAsync(100);
+  requests.length = 0;
+  void readsDone().then(() => writer.send([1]));
+  writer.send([0]);
+  void readsDone().then(() => writer.send([2]));
+  await vi.advanceTimersByTimeAsync(100);
+  expect(requests.map((each) => each.toSorted())).toEqual([['t/0', 't/1', 't/2']]);
   writer.check();
 });
 
