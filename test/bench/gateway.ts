@@ -16,7 +16,7 @@ import { QUESTION } from './load.ts';
 import { SMALL } from './options.ts';
 import { pause } from './pace.ts';
 import { startLiteLlm } from './peers/litellm.ts';
-import { requestWritten } from './peers/written.ts';
+import { requestWritten, type Sized } from './peers/written.ts';
 import { OPEN_POLICY } from './pipeline.ts';
 import { BenchPlatform } from './platform.ts';
 import { type Report, round, say } from './report.ts';
@@ -204,17 +204,18 @@ async function inTurn(platform: BenchPlatform, door: Door): Promise<Pair> {
   await withAdmin(platform.client('admin'), async (admin) => {
     await admin.createTopics({ topics: [{ topic: BARE_TOPIC, numPartitions: platform.partitions, replicationFactor: 1 }], waitForLeaders: false });
   });
+  const record = await requestWritten(platform);
   const shots: Pair[] = [];
   for (let pair = 0; pair < PROCESSES; pair++) {
     if (pair > 0) await door.renew();
-    shots.push(...(await turnsOf(platform, door)));
+    shots.push(...(await turnsOf(platform, door, record)));
   }
   return { bare: taken(shots.map(({ bare }) => bare)), submitted: taken(shots.map(({ submitted }) => submitted)) };
 }
 
 /** Of one process of each. The first turn is not looked at: their code is slow in it, and so is the client's. */
-async function turnsOf(platform: BenchPlatform, door: Door): Promise<readonly Pair[]> {
-  const { child, port } = await bareGateway(platform);
+async function turnsOf(platform: BenchPlatform, door: Door, record: Sized): Promise<readonly Pair[]> {
+  const { child, port } = await bareGateway(platform, record);
   return alone(child, async () => {
     await until('the bare gateway', 30_000, () => listens(port));
     // The same headers and the same work of the client's: the bare one reads them, and does nothing with them.
@@ -246,10 +247,10 @@ function taken(shots: readonly Shot[]): Shot {
   };
 }
 
-async function bareGateway(platform: BenchPlatform): Promise<{ readonly child: ChildProcess; readonly port: number }> {
+async function bareGateway(platform: BenchPlatform, record: Sized): Promise<{ readonly child: ChildProcess; readonly port: number }> {
   const port = await freePort();
   const { brokers, admin } = platform.kafka;
-  const settings = { brokers, ...admin, port, topic: BARE_TOPIC, partitions: platform.partitions, record: await requestWritten(platform) };
+  const settings = { brokers, ...admin, port, topic: BARE_TOPIC, partitions: platform.partitions, record };
   const child = spawn(process.execPath, ['test/bench/peers/fastify-loop.ts', JSON.stringify(settings)], { stdio: ['ignore', 'ignore', 'inherit'] });
   return { child, port };
 }
