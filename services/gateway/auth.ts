@@ -67,7 +67,7 @@ export class Authenticator {
   /** At once for a credential that is known. Rejects with EvenkeelError `credential_missing`, `credential_invalid` */
   authenticate(authorization: string | undefined): Caller | Promise<Caller> {
     if (authorization === undefined || authorization.length > MOST_TOKEN_CHARACTERS) return this.#learn('');
-    const kept = this.#kept.get(authorization.slice(-KEY_CHARACTERS));
+    const kept = this.#kept.get(endOf(authorization));
     return kept?.authorization === authorization && kept.until > this.#now() ? kept.caller : this.#learn(authorization);
   }
 
@@ -79,7 +79,7 @@ export class Authenticator {
       if (this.#kept.size < KEPT_CLAIMS) break;
       this.#kept.delete(old);
     }
-    const key = authorization.slice(-KEY_CHARACTERS);
+    const key = endOf(authorization);
     // Learnt last, let go last.
     this.#kept.delete(key);
     this.#kept.set(key, { authorization, caller, until: Math.min(caller.expiresAt, this.#now() + KEPT_MS) });
@@ -103,6 +103,8 @@ export class Authenticator {
     }
   }
 }
+
+const endOf = (authorization: string): string => authorization.slice(-KEY_CHARACTERS);
 
 function callerOf({ tenant, role, sub, exp }: JWTPayload & { tenant?: unknown; role?: unknown }, issuer: Issuer): Caller {
   const known = ROLES.find((each) => each === role);

@@ -8,6 +8,7 @@ import { rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { type Iterator as RocksIterator, RocksLevel } from 'rocksdb';
 import binding, { type Batch, type Database } from 'rocksdb/binding.js';
+import { bufferOf } from '#schemas/buffer.ts';
 import { EvenkeelError } from '#schemas/errors.ts';
 import { rangeEnd, tenantOf } from '#streams/engine/keys.ts';
 import { type Meta, type PutRow, type Store, type Stores, TABLE_ORDER, TABLES, type Table, type Write } from '#streams/engine/ports.ts';
@@ -312,9 +313,6 @@ const tableEnd = (table: Table): Buffer => Buffer.from(`${TABLES[table]}0`);
 /** RocksDB hands out keys and values in turn. */
 function pairs(rows: readonly Uint8Array[]): (readonly [Buffer, Uint8Array])[] {
   const found: (readonly [Buffer, Uint8Array])[] = [];
-  for (let at = 0; at + 1 < rows.length; at += 2) {
-    const key = rows[at] as Uint8Array;
-    found.push([Buffer.from(key.buffer, key.byteOffset, key.byteLength), rows[at + 1] as Uint8Array]);
-  }
+  for (let at = 0; at + 1 < rows.length; at += 2) found.push([bufferOf(rows[at] as Uint8Array), rows[at + 1] as Uint8Array]);
   return found;
 }

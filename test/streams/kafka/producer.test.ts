@@ -98,12 +98,18 @@ test('a close at any moment settles every call at once', async () => {
   );
 });
 
-test('partitions of one leader share a request, and what comes while it is in flight shares the next', async () => {
+/** One that knows who leads the partitions, and that nothing is on its way. */
+async function atRest(): Promise<Writer> {
   const writer = new Writer();
-  const { requests } = writer.brokers;
   writer.send([0, 1, 2]);
   await vi.advanceTimersByTimeAsync(100);
-  requests.length = 0;
+  writer.brokers.requests.length = 0;
+  return writer;
+}
+
+test('partitions of one leader share a request, and what comes while it is in flight shares the next', async () => {
+  const writer = await atRest();
+  const { requests } = writer.brokers;
   for (const partition of [2, 0, 0]) writer.send([partition]);
   await vi.advanceTimersByTimeAsync(1);
   for (const partition of [0, 1, 2]) writer.send([partition]);
@@ -117,11 +123,8 @@ test('partitions of one leader share a request, and what comes while it is in fl
 });
 
 test('what is sent in one turn of the event loop shares a request, by whoever waits for the turn’s reads too', async () => {
-  const writer = new Writer();
+  const writer = await atRest();
   const { requests } = writer.brokers;
-  writer.send([0, 1, 2]);
-  await vi.advanceTimersByTimeAsync(100);
-  requests.length = 0;
   void readsDone().then(() => writer.send([1]));
   writer.send([0]);
   void readsDone().then(() => writer.send([2]));
